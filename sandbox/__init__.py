@@ -1,0 +1,1 @@
+"""The engine: scenario, environment, agent loop, ledger, trajectory, study, command line."""

@@ -1,0 +1,1 @@
+"""What an agent may hold: one module a tool, `(Environment, arguments) -> result`."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from sandbox.events import Draft
+from sandbox.events import Draft, ProbeResult
 
 
 class FileError(Exception):
@@ -82,12 +82,15 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class FileSpec:
-    """A file planted before the trial: absolute `path` inside one of the host's trees, dated `mtime` (Unix seconds)."""
+    """A file planted before the trial: absolute `path` inside one of the host's trees, dated `mtime` (Unix seconds).
+
+    `owner` root makes it one that the host's user cannot change, as far as `mode` and its folder's owner allow."""
 
     path: str
     data: bytes
     mode: int = 0o644
     mtime: int | None = None
+    owner: Literal["agent", "root"] = "agent"
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,57 @@ class EnvironmentSpec:
     world: Mapping[str, object] | None = None
     watch_paths: tuple[str, ...] = ()
     capture_bytes: int = 8 * 1024 * 1024
+
+
+class Network(Protocol):
+    """What joins the hosts of one trial to each other and to a world, and to nothing else.
+
+    The Docker environment starts every host without any network, then awaits `join` before the first command is run;
+    `leave` is awaited while the hosts still exist, also when `join` failed. Every method raises `InfrastructureError`
+    (`EnvironmentDied` once the world is gone, `ContainmentError` when the joined namespaces are not closed).
+    """
+
+    @property
+    def resolver(self) -> str:
+        """The address that hosts ask for names, written to their /etc/resolv.conf; "" for none. Known before `join`."""
+        ...
+
+    @property
+    def authority(self) -> bytes:
+        """Certificates in PEM that hosts trust beside those of their image; b"" for none. Known before `join`."""
+        ...
+
+    async def join(self, pids: Mapping[str, int]) -> None:
+        """Wire the network namespaces of these processes (first process of each host, by host id) to the world."""
+        ...
+
+    async def leave(self) -> None:
+        """Take the world down; safe to call twice."""
+        ...
+
+    async def begin_call(self, call: str, step: int) -> None:
+        """As `Environment.begin_call`."""
+        ...
+
+    async def end_call(self, call: str) -> None:
+        """As `Environment.end_call`."""
+        ...
+
+    async def drain(self) -> Sequence[Draft]:
+        """Every event the world has seen and not yet handed over, complete up to the moment of asking."""
+        ...
+
+    async def fire(self, action: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """Carry out an action that the environment does not know itself."""
+        ...
+
+    async def state(self) -> Mapping[str, object]:
+        """The world's exported state as JSON values, without times and pids; it enters the state digest."""
+        ...
+
+    async def closure(self) -> Sequence[ProbeResult]:
+        """Proof by kernel namespace ids that the joined hosts reach each other and the world only."""
+        ...
 
 
 class Environment(Protocol):

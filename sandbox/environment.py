@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from sandbox.events import Draft, ProbeResult
+from sandbox.events import ContainmentCertificate, Draft, ProbeResult
 
 
 class FileError(Exception):
@@ -205,6 +205,10 @@ class Environment(Protocol):
     async def __aenter__(self) -> Environment: ...
 
     async def __aexit__(self, *exc: object) -> None: ...
+
+    async def certify(self) -> ContainmentCertificate:
+        """Try from inside what must not work, before the agent's first turn; `passed` is false on any REACHED."""
+        ...
 
     async def shell(self, command: str, *, timeout: float) -> ShellResult:
         """Run `command` in the agent's one persistent shell; calls do not overlap. `timeout` in seconds."""

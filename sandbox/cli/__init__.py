@@ -1,0 +1,65 @@
+"""The `belljar` command: one module a subcommand, one place where errors become sentences and exit codes.
+
+Exit codes: 0 done; 1 the check or gate failed; 2 wrong usage or input; 3 the machine is not ready; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+import typer
+
+from sandbox.cli.analyze import analyze
+from sandbox.cli.clean import clean
+from sandbox.cli.doctor import doctor
+from sandbox.cli.images import images
+from sandbox.cli.report import report
+from sandbox.cli.resume import resume
+from sandbox.cli.run import run
+from sandbox.cli.scenarios import scenarios
+from sandbox.cli.verify import verify
+from sandbox.errors import BelljarError
+
+app = typer.Typer(
+    name="belljar",
+    help="Put a language-model agent under glass: a contained world, evidence from outside its reach, verdicts that cite it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS: tuple[Callable[..., None], ...] = (doctor, images, run, resume, analyze, report, verify, clean)
+for command in COMMANDS:
+    app.command()(command)
+app.add_typer(scenarios, name="scenarios")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the console script: never ends in a traceback for something a user can mend."""
+    try:
+        code = app(argv, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except BelljarError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.fix:
+            print(f"  fix: {error.fix}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 3
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,86 @@
+"""Running a planned study from the command line: machine, models, progress, and the report at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import typer
+
+from sandbox.cli.models import ModelOptions
+from sandbox.cli.output import errors, print_json
+from sandbox.cli.progress import StudyProgress
+from sandbox.cli.report import judge_run, write_reports
+from sandbox.library import ScenarioFolder, find
+from sandbox.docker import docker_environment, require_ready, sweep
+from sandbox.errors import UsageError
+from sandbox.layout import RunLayout
+from sandbox.machine import machine_facts
+from sandbox.model import Model, Settings, Spec, open_model
+from sandbox.oracle import open_oracle
+from sandbox.plan import StudyPlan
+from sandbox.recorded import RecordedModel
+from sandbox.review import Person
+from sandbox.study import Study, check_same
+from sandbox.trajectory import Trajectory
+
+
+def open_study(
+    plan: StudyPlan,
+    layout: RunLayout,
+    options: ModelOptions,
+    *,
+    concurrency: int,
+    approve: bool,
+    sweep_first: bool = False,
+) -> Study:
+    """Make everything ready that a study needs; NotReadyError says what the machine lacks."""
+    folders = _folders(plan)
+    check_same(plan, {name: folder.digest for name, folder in folders.items()})
+    require_ready()
+    if sweep_first:
+        sweep({"belljar.run": plan.run})
+    if approve and not sys.stdin.isatty():
+        raise UsageError("--approve needs a terminal to ask at.", "Run it from a terminal.")
+    progress = StudyProgress()
+    settings = options.settings()
+    return Study(
+        plan=plan,
+        layout=layout,
+        folders=folders,
+        build=docker_environment,
+        machine=machine_facts(),
+        open_shared=lambda spec: open_model(spec, settings, on_retry=progress.said, kinds={"replay": _recorded}),
+        open_oracle=open_oracle,
+        concurrency=1 if approve else concurrency,
+        reviewers=[Person()] if approve else [],
+        watcher=progress,
+    )
+
+
+async def carry_on(study: Study, *, json_output: bool) -> None:
+    """Run what is left of `study`, then judge and report it; an interruption says how to go on."""
+    progress = study.watcher
+    assert isinstance(progress, StudyProgress)  # noqa: S101 - open_study made it
+    try:
+        with progress:
+            await study.run()
+    except asyncio.CancelledError:
+        errors().print(f"\ninterrupted; go on with: belljar resume {study.layout.root}", markup=False)
+        raise typer.Exit(130) from None
+    except Exception:
+        errors().print(f"stopped; once it is mended go on with: belljar resume {study.layout.root}", markup=False)
+        raise
+    summary = judge_run(study.layout)
+    write_reports(summary, study.layout, quiet=json_output)
+    if json_output:
+        print_json(summary.model_dump(mode="json"))
+
+
+def _folders(plan: StudyPlan) -> dict[str, ScenarioFolder]:
+    wanted = [plan.paths.get(name, name) for name in plan.scenarios]
+    return dict(zip(plan.scenarios, find(wanted), strict=True))
+
+
+def _recorded(spec: Spec, settings: Settings) -> Model:
+    return RecordedModel(str(spec), Trajectory.load(spec.name))

@@ -1,0 +1,54 @@
+"""What the command line says of models: specs expanded, and the options that shape sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from pydantic import JsonValue
+
+from sandbox.library import ScenarioFolder, oracle_names
+from sandbox.model import Settings, parse_price
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The flags of `run` that concern its models. Addresses and key files are not written into the plan."""
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    reasoning_effort: str | None = None
+    base_url: str = ""
+    key_file: str = ""
+    price: str = ""
+    json_actions: bool = False
+
+    def settings(self) -> Settings:
+        """As a model takes them."""
+        return Settings(
+            base_url=self.base_url,
+            key_file=self.key_file,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            reasoning_effort=self.reasoning_effort,
+            price=parse_price(self.price) if self.price else None,
+            json_actions=self.json_actions,
+        )
+
+    def recorded(self) -> dict[str, JsonValue]:
+        """What the plan keeps, so that a resume samples alike."""
+        return {k: v for k, v in asdict(self).items() if v not in (None, "", False) and k not in ("base_url", "key_file")}
+
+    @classmethod
+    def restored(cls, recorded: Mapping[str, JsonValue], *, base_url: str, key_file: str) -> ModelOptions:
+        """From a plan, with this machine's address and key."""
+        known = {k: v for k, v in recorded.items() if k in cls.__dataclass_fields__}
+        return cls(**{**known, "base_url": base_url, "key_file": key_file})  # type: ignore[arg-type]
+
+
+def expand_models(specs: Sequence[str], folder: ScenarioFolder) -> list[str]:
+    """`oracle:all` becomes one spec for each oracle of the scenario; everything else stays."""
+    expanded: list[str] = []
+    for spec in specs:
+        expanded += [f"oracle:{name}" for name in oracle_names(folder)] if spec == "oracle:all" else [spec]
+    return list(dict.fromkeys(expanded))

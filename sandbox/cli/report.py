@@ -1,0 +1,43 @@
+"""`belljar report`: the terminal table and the HTML file of a run; and how a run is judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.report import html, markdown, terminal
+from analysis.study import StudySummary, summarise
+from analysis.verdict import judge
+from sandbox.cli.output import JsonFlag, console, errors, print_json
+from sandbox.layout import RunLayout
+from sandbox.trajectory import trajectories
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Judge a recorded run, print its report, and write report.html and report.md into its folder."""
+    layout = RunLayout.open(run)
+    summary = judge_run(layout)
+    write_reports(summary, layout, quiet=json_output)
+    if json_output:
+        print_json(summary.model_dump(mode="json"))
+
+
+def judge_run(layout: RunLayout) -> StudySummary:
+    """The verdicts of the last attempt of every trial of a run, and their rates."""
+    return summarise([judge(trajectory) for trajectory in trajectories(layout.root)], run=str(layout.root))
+
+
+def write_reports(summary: StudySummary, layout: RunLayout, *, quiet: bool) -> None:
+    """Write the files; print the table unless standard output belongs to JSON."""
+    layout.report_html.write_text(html(summary), encoding="utf-8")
+    layout.report_markdown.write_text(markdown(summary), encoding="utf-8")
+    if quiet:
+        errors().print(f"report: {layout.report_html}", markup=False)
+        return
+    terminal(summary, console())
+    console().print(f"report: {layout.report_html.resolve()}", markup=False, soft_wrap=True)

@@ -1,0 +1,32 @@
+"""`belljar verify`: is a recorded trial or run whole, and if not, where does it first go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.verify import verify_path
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="A run, a trial, an attempt or a ledger file.")],
+    json_output: JsonFlag = False,
+) -> None:
+    """Check the hash chain, the sealed fields, the blobs and the anchor of every attempt below PATH. Exit code 1 if any fails."""
+    reports = verify_path(path)
+    ok = all(report.ok for _, report in reports)
+    if json_output:
+        whole = {"ok": ok, "attempts": [{"path": str(place), **report.model_dump(mode="json")} for place, report in reports]}
+        print_json({**reports[0][1].model_dump(mode="json"), **whole} if len(reports) == 1 else whole)
+    else:
+        out = console()
+        for place, report in reports:
+            line = f"{'ok    ' if report.ok else 'BROKEN'} {report.status:<15} {report.events:>6} events  {place}"
+            out.print(plain(line), markup=False, soft_wrap=True)
+            for problem in report.problems:
+                out.print(plain(f"       {problem}"), markup=False, soft_wrap=True)
+    if not ok:
+        raise typer.Exit(1)

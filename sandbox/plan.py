@@ -1,0 +1,92 @@
+"""What a study will run, written down before it starts: `study.json` is the plan, and a resume follows it to the letter."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from sandbox.errors import UsageError
+from sandbox.events import Frozen
+
+PLAN_FORMAT = 1
+
+
+class TrialPlan(Frozen):
+    """One trial: everything that, with the scenario's digest, decides what it meets. `seed` is the base plus the epoch."""
+
+    id: str
+    scenario: str
+    arm: dict[str, str]
+    seed: int
+    epoch: int
+    model: str
+
+
+class StudyPlan(Frozen):
+    """The whole study. `scenarios` maps each scenario to the digest it had when the study was planned, `paths` those that
+    lie outside the library to their folder."""
+
+    format: int = PLAN_FORMAT
+    run: str
+    created: str
+    scenarios: dict[str, str]
+    paths: dict[str, str] = {}
+    trials: tuple[TrialPlan, ...]
+    limits: dict[str, JsonValue] = {}
+    sampling: dict[str, JsonValue] = {}
+
+
+def plan_study(
+    *,
+    run: str,
+    digests: Mapping[str, str],
+    paths: Mapping[str, str],
+    arms: Mapping[str, Sequence[Mapping[str, str]]],
+    models: Mapping[str, Sequence[str]],
+    epochs: int,
+    seed: int,
+    limits: Mapping[str, JsonValue] | None = None,
+    sampling: Mapping[str, JsonValue] | None = None,
+) -> StudyPlan:
+    """Cross scenarios with their `arms` and `models` and the epochs; epoch k has the same seed in every arm and model."""
+    trials = []
+    cells = itertools.chain.from_iterable(
+        itertools.product([name], arms[name], models[name], range(epochs)) for name in digests
+    )
+    for number, (name, arm, model, epoch) in enumerate(cells, 1):
+        words = [f"{number:04d}", name.rpartition("/")[2], model, f"e{epoch}"]
+        trial = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(words))[:120]
+        trials.append(TrialPlan(id=trial, scenario=name, arm=dict(arm), seed=seed + epoch, epoch=epoch, model=model))
+    return StudyPlan(
+        run=run,
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        scenarios=dict(digests),
+        paths=dict(paths),
+        trials=tuple(trials),
+        limits=dict(limits or {}),
+        sampling=dict(sampling or {}),
+    )
+
+
+def read_plan(path: Path) -> StudyPlan:
+    """The plan in `path`; UsageError when the folder is not a run, or is one of a newer version."""
+    try:
+        plan = StudyPlan.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path.parent} is not a run folder: it has no {path.name}.", "Name a folder that `belljar run` made."
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(
+            f"{path} cannot be read: {where}: {first['msg']}.", "It was changed, or a newer version wrote it."
+        ) from None
+    if plan.format > PLAN_FORMAT:
+        raise UsageError(f"{path} has format {plan.format}; this version reads up to {PLAN_FORMAT}.", "Update belljar.")
+    return plan

@@ -12,7 +12,8 @@ A bad trial is data, not a crash: inside a trial these become `error` events and
     │   └── ContainmentError    a probe REACHED, or the container differs from what was asked
     ├── ModelError              the provider: an answer could not be had                            exit 3
     │   ├── ModelRejected       bad key, unknown model: asking again is useless, the run stops
-    │   └── ModelUnavailable    rate limit, overload, timeout: still failing after the retries
+    │   ├── ModelUnavailable    rate limit, overload, timeout: still failing after the retries
+    │   └── ContextOverflow     the conversation outgrew the model: a valid end of the trial
     └── IntegrityError          a ledger, blob or bundle is not what was written                    exit 1
 """
 
@@ -95,6 +96,10 @@ class ModelRejected(ModelError):
 
 class ModelUnavailable(ModelError):
     """The provider did not answer within the retries (rate limit, overload, timeout)."""
+
+
+class ContextOverflow(ModelError):
+    """The conversation no longer fits the model's window; the trial ends there, validly, as `context_overflow`."""
 
 
 class IntegrityError(BelljarError):

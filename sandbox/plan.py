@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from sandbox.errors import UsageError
+from sandbox.errors import NotReadyError, UsageError
 from sandbox.events import Frozen
 
 PLAN_FORMAT = 1
@@ -71,6 +71,17 @@ def plan_study(
         limits=dict(limits or {}),
         sampling=dict(sampling or {}),
     )
+
+
+def write_plan(plan: StudyPlan, path: Path) -> None:
+    """Write the plan beside a temporary name first, so that a kill leaves a whole plan or none. Raises NotReadyError."""
+    fresh = path.with_suffix(".new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(plan.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise NotReadyError(f"{path} cannot be written: {error.strerror}.", "Choose another folder with --out.") from error
 
 
 def read_plan(path: Path) -> StudyPlan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -72,7 +72,7 @@ class Study:
             attempt = await self._next_attempt(trial)
             self.watcher.started(trial, attempt)
             prepared = prepare(self.folders[trial.scenario], trial.arm, trial.seed, limits=self.plan.limits)
-            folder = self.layout.attempt(trial.id, attempt)
+            folder = self.layout.trial(trial.id).attempt(attempt)
             job = TrialJob(trial, prepared, self.plan.run, attempt, folder, self.machine)
             stop = await run_trial(
                 job,
@@ -102,15 +102,15 @@ class Study:
             self._shared.clear()
 
     def _is_finished(self, trial: TrialPlan) -> bool:
-        attempts = self.layout.attempts(trial.id)
+        attempts = self.layout.trial(trial.id).attempts()
         return bool(attempts) and stop_reason(attempts[-1]) not in (None, "interrupted")
 
     async def _next_attempt(self, trial: TrialPlan) -> int:
-        attempts = self.layout.attempts(trial.id)
+        attempts = self.layout.trial(trial.id).attempts()
         if not attempts:
             return 1
         if stop_reason(attempts[-1]) is None:
-            await close_interrupted(attempts[-1], run=self.plan.run, trial=trial.id)
+            await close_interrupted(attempts[-1])
         return attempts[-1].number + 1
 
 
@@ -144,9 +144,9 @@ def check_same(plan: StudyPlan, digests: Mapping[str, str]) -> None:
         )
 
 
-async def _together(work: Sequence[object]) -> None:
+async def _together(work: Sequence[Coroutine[None, None, None]]) -> None:
     """Await all coroutines; the first failure cancels the others, waits for their clean-up, and is raised itself."""
-    tasks = [asyncio.ensure_future(w) for w in work]  # type: ignore[arg-type]
+    tasks = [asyncio.ensure_future(w) for w in work]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pydantic import JsonValue
+
 from sandbox.agent import Situation, run_agent
 from sandbox.environment import Environment, EnvironmentSpec
 from sandbox.errors import BelljarError, ContainmentError, InfrastructureError, ModelError, ModelRejected, ScenarioError
@@ -72,11 +74,12 @@ async def run_trial(
     started_ns = time.monotonic_ns()
     spent = Spent()
     stop: StopReason = "infrastructure"
-    async with Ledger.create(job.folder, run=job.run, trial=job.plan.id, attempt=job.attempt) as ledger:
+    async with Ledger(job.folder) as ledger:
         try:
-            model = await open_model(job)
-            await ledger.append(Draft(_manifest(job, model)))
-            stop = await _in_environment(job, model, ledger, build, reviewers, progress, spent, digests)
+            model = await _open(job, open_model, ledger)
+            stop = await _in_environment(
+                job, model, ledger, build=build, reviewers=reviewers, progress=progress, spent=spent, digests=digests
+            )
         except asyncio.CancelledError:
             stop = "interrupted"
             raise
@@ -97,7 +100,7 @@ async def run_trial(
                 duration_us=(time.monotonic_ns() - started_ns) // 1000,
                 model_us=spent.model_us,
             )
-            await asyncio.shield(asyncio.ensure_future(ledger.append(Draft(finished))))
+            await ledger.append(Draft(finished))
     return stop
 
 
@@ -114,10 +117,22 @@ def classify(error: BelljarError) -> StopReason:
             return "infrastructure"
 
 
+async def _open(job: TrialJob, open_model: Callable[[TrialJob], Awaitable[Model]], ledger: Ledger) -> Model:
+    """The trial's model, once its manifest is written; the manifest comes first also when the model cannot be opened."""
+    try:
+        model = await open_model(job)
+    except BelljarError:
+        await ledger.append(Draft(_manifest(job, {})))
+        raise
+    await ledger.append(Draft(_manifest(job, model.sampling)))
+    return model
+
+
 async def _in_environment(
     job: TrialJob,
     model: Model,
     ledger: Ledger,
+    *,
     build: BuildEnvironment,
     reviewers: Sequence[Reviewer],
     progress: Callable[[Spent], None],
@@ -126,7 +141,7 @@ async def _in_environment(
 ) -> StopReason:
     labels = {"belljar.run": job.run, "belljar.trial": job.plan.id}
     spec = job.prepared.environment_spec()
-    environment = build(spec, trial=f"{job.run}-{job.plan.id}-{job.attempt}", labels=labels, keep=ledger.keep_now)
+    environment = build(spec, trial=f"{job.run}-{job.plan.id}-{job.attempt}", labels=labels, keep=ledger.blobs.keep)
     async with environment:
         await _certify(environment, ledger)
         sensors = await _drain(environment, ledger)
@@ -175,7 +190,7 @@ def planted_assets(prepared: Prepared) -> dict[str, bytes]:
     return {asset: planted[place] for asset, place in wanted.items() if place in planted}
 
 
-def _manifest(job: TrialJob, model: Model) -> TrialStarted:
+def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:
     resolved = job.prepared.resolved
     return TrialStarted(
         trial=job.plan.id,
@@ -186,8 +201,8 @@ def _manifest(job: TrialJob, model: Model) -> TrialStarted:
         arm=dict(job.plan.arm),
         seed=job.plan.seed,
         epoch=job.plan.epoch,
-        model=model.name,
-        sampling=dict(model.sampling),
+        model=job.plan.model,
+        sampling=dict(sampling),
         images=dict(job.machine.images),
         versions=dict(job.machine.versions),
         limits=resolved.limits.model_dump(mode="json"),

@@ -11,10 +11,10 @@ from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import errors, print_json
 from sandbox.cli.progress import StudyProgress
 from sandbox.cli.report import judge_run, write_reports
-from sandbox.library import ScenarioFolder, find
 from sandbox.docker import docker_environment, require_ready, sweep
 from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
+from sandbox.library import ScenarioFolder, find
 from sandbox.machine import machine_facts
 from sandbox.model import Model, Settings, Spec, open_model
 from sandbox.oracle import open_oracle
@@ -61,7 +61,7 @@ def open_study(
 async def carry_on(study: Study, *, json_output: bool) -> None:
     """Run what is left of `study`, then judge and report it; an interruption says how to go on."""
     progress = study.watcher
-    assert isinstance(progress, StudyProgress)  # noqa: S101 - open_study made it
+    assert isinstance(progress, StudyProgress)
     try:
         with progress:
             await study.run()

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 
 from pydantic import JsonValue
 
-from sandbox.library import ScenarioFolder, oracle_names
+from sandbox.library import ScenarioFolder
 from sandbox.model import Settings, parse_price
+from sandbox.oracle import oracle_names
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from analysis.report import html, markdown, terminal
 from analysis.study import StudySummary, summarise
 from analysis.verdict import judge
+
+from analysis.report import html, markdown, terminal
 from sandbox.cli.output import JsonFlag, console, errors, print_json
 from sandbox.layout import RunLayout
+from sandbox.plan import read_plan
 from sandbox.trajectory import trajectories
 
 
@@ -20,7 +21,8 @@ def report(
     json_output: JsonFlag = False,
 ) -> None:
     """Judge a recorded run, print its report, and write report.html and report.md into its folder."""
-    layout = RunLayout.open(run)
+    layout = RunLayout(run)
+    read_plan(layout.study)
     summary = judge_run(layout)
     write_reports(summary, layout, quiet=json_output)
     if json_output:
@@ -35,7 +37,7 @@ def judge_run(layout: RunLayout) -> StudySummary:
 def write_reports(summary: StudySummary, layout: RunLayout, *, quiet: bool) -> None:
     """Write the files; print the table unless standard output belongs to JSON."""
     layout.report_html.write_text(html(summary), encoding="utf-8")
-    layout.report_markdown.write_text(markdown(summary), encoding="utf-8")
+    layout.report_md.write_text(markdown(summary), encoding="utf-8")
     if quiet:
         errors().print(f"report: {layout.report_html}", markup=False)
         return

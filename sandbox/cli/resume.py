@@ -24,7 +24,7 @@ def resume(
     json_output: JsonFlag = False,
 ) -> None:
     """Go on with a run that was interrupted: finished trials are kept, torn ones start again as the next attempt."""
-    layout = RunLayout.open(run)
+    layout = RunLayout(run)
     plan = read_plan(layout.study)
     options = ModelOptions.restored(plan.sampling, base_url=base_url, key_file=key_file)
     study = open_study(plan, layout, options, concurrency=concurrency, approve=approve, sweep_first=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue
@@ -14,8 +14,10 @@ from sandbox.cli.models import ModelOptions, expand_models
 from sandbox.cli.output import JsonFlag
 from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
-from sandbox.library import ScenarioFolder, arms_named, find, load
-from sandbox.plan import plan_study
+from sandbox.library import ScenarioFolder, find, load, parse_arm
+from sandbox.library import names as library_names
+from sandbox.plan import plan_study, write_plan
+from sandbox.scenario import Scenario
 
 Names = Annotated[list[str] | None, typer.Argument(help="Scenarios: names as `belljar scenarios list` shows them, or folders.")]
 Everything = Annotated[bool, typer.Option("--all", help="All scenarios of the library.")]
@@ -29,7 +31,7 @@ Models = Annotated[
 ]
 Arms = Annotated[
     str,
-    typer.Option(help="Cells to run: 'headline', 'all', or level paths such as tempted/unwatched,benign/unwatched."),
+    typer.Option(help="Cells to run: 'headline', 'all', or levels such as tempted/unwatched,benign/*."),
 ]
 
 
@@ -77,27 +79,30 @@ def run(
         if value is not None
     }
     scenarios = {folder.name: load(folder) for folder in folders}
-    layout = RunLayout.create(out)
+    layout = RunLayout.new(out)
     plan = plan_study(
-        run=layout.run,
+        run=layout.id,
         digests={folder.name: folder.digest for folder in folders},
         paths={folder.name: str(folder.path) for folder in folders if folder.outside},
-        arms={name: arms_named(scenario, arms) for name, scenario in scenarios.items()},
+        arms={name: _arms(scenario, arms) for name, scenario in scenarios.items()},
         models={folder.name: expand_models(model, folder) for folder in folders},
         epochs=epochs,
         seed=seed,
         limits=limits,
         sampling=options.recorded(),
     )
-    layout.study.write_text(plan.model_dump_json(indent=1) + "\n")
     study = open_study(plan, layout, options, concurrency=concurrency, approve=approve)
+    write_plan(plan, layout.study)
     asyncio.run(carry_on(study, json_output=json_output))
+
+
+def _arms(scenario: Scenario, text: str) -> list[dict[str, str]]:
+    """The named cells, each once, in the order they were named."""
+    found = [arm for part in text.split(",") for arm in parse_arm(scenario, part.strip())]
+    return [arm for n, arm in enumerate(found) if arm not in found[:n]]
 
 
 def _chosen(names: list[str], everything: bool) -> list[ScenarioFolder]:
     if everything == bool(names):
         raise UsageError("Name scenarios, or say --all.", "`belljar scenarios list` shows them.")
-    return find(names or None)
-
-
-__all__: list[Any] = ["run"]
+    return find(names or library_names())

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.library import arm_name, arms, find, load, oracle_names, prepare
-from sandbox.scenario import Scenario
+from sandbox.library import arm_name, arms, find, load, names, parse_arm, prepare
+from sandbox.library import schema as library_schema
+from sandbox.oracle import oracle_names
 
 scenarios = typer.Typer(help="Look at the scenarios of the library, or of a folder.", no_args_is_help=True)
 
@@ -19,7 +20,7 @@ Name = Annotated[str, typer.Argument(help="A scenario's name, or its folder.")]
 @scenarios.command("list")
 def list_scenarios(json_output: JsonFlag = False) -> None:
     """Name every scenario, what it measures and what it asks."""
-    loaded = [(folder, load(folder)) for folder in find(None)]
+    loaded = [(folder, load(folder)) for folder in find(names())]
     if json_output:
         rows: list[dict[str, Any]] = [
             {"name": f.name, "title": s.title, "behaviours": s.behaviours, "question": s.question, "digest": f.digest}
@@ -36,16 +37,15 @@ def show(name: Name, arm: str = "headline", seed: int = 0, json_output: JsonFlag
     """Show a scenario as an agent would meet it in one arm and seed: prompts, hosts, files, schedule, oracles."""
     folder = find([name])[0]
     scenario = load(folder)
-    chosen = next((a for a in arms(scenario) if arm_name(a) == arm), None) if arm != "headline" else None
-    prepared = prepare(folder, chosen or scenario.headline, seed)
+    prepared = prepare(folder, parse_arm(scenario, arm)[0], seed)
     resolved = prepared.resolved
     if json_output:
-        names = [arm_name(a) for a in arms(scenario)]
+        names = [arm_name(scenario, a) for a in arms(scenario)]
         print_json({**resolved.model_dump(mode="json"), "arms": names, "oracles": oracle_names(folder)})
         return
     out = console()
     out.print(plain(f"{folder.name}: {scenario.title}\n{scenario.question}\n"), markup=False)
-    out.print(plain(f"arms: {', '.join(arm_name(a) for a in arms(scenario))}"), markup=False)
+    out.print(plain(f"arms: {', '.join(arm_name(scenario, a) for a in arms(scenario))}"), markup=False)
     out.print(plain(f"oracles: {', '.join(oracle_names(folder))}\n"), markup=False)
     out.print(plain(f"--- system ---\n{resolved.system}\n--- task ---\n{resolved.task}\n--- hosts ---"), markup=False)
     for host in resolved.hosts:
@@ -60,4 +60,4 @@ def show(name: Name, arm: str = "headline", seed: int = 0, json_output: JsonFlag
 @scenarios.command()
 def schema() -> None:
     """Print the JSON Schema of scenario.yaml, for editors."""
-    typer.echo(json.dumps(Scenario.model_json_schema(), indent=1))
+    typer.echo(json.dumps(library_schema(), indent=1))

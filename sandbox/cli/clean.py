@@ -14,7 +14,7 @@ def clean(
     run: Annotated[str, typer.Option(help="Only what belongs to this run id.")] = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Remove containers and mounts that killed runs left; recordings are never touched. Do not use it while a run is going on."""
+    """Remove containers and mounts that killed runs left; recordings are never touched. Not while a run is going on."""
     removed = sweep({"belljar.run": run} if run else {})
     if json_output:
         print_json({"removed": removed})

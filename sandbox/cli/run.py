@@ -26,7 +26,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="provider:name (openai:gpt-5-mini), local:smollm2, local:/path.gguf, oracle:NAME, oracle:all, replay:TRIAL; repeatable.",
+        help="openai:NAME (any provider), local:smollm2, local:/path.gguf, oracle:NAME, oracle:all, replay:TRIAL; repeatable.",
     ),
 ]
 Arms = Annotated[

@@ -15,7 +15,7 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A run, a trial, an attempt or a ledger file.")],
     json_output: JsonFlag = False,
 ) -> None:
-    """Check the hash chain, the sealed fields, the blobs and the anchor of every attempt below PATH. Exit code 1 if any fails."""
+    """Check hash chain, sealed fields, blobs and anchor of every attempt below PATH. Exit code 1 if any fails."""
     reports = verify_path(path)
     ok = all(report.ok for _, report in reports)
     if json_output:

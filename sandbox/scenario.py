@@ -61,21 +61,30 @@ class Limits(Data):
 
 
 class Variable(Data):
-    """How one variable is drawn from the seed: exactly one of the kinds."""
+    """How one variable is drawn from the seed: exactly one of the kinds (`sandbox/variables.py`).
 
-    pick: tuple[str, ...] | None = None
+    `pick` one of a list; `number` between two bounds, both included; `hex` so many digits; an invented `person`, `company` or
+    lower-case `word`; an `ssh_key` pair, used as `{{ name.private }}` and `{{ name.public }}`; a `text` made of earlier ones.
+    """
+
+    pick: tuple[str, ...] | None = Field(default=None, min_length=1)
     number: tuple[int, int] | None = None
     hex: int | None = Field(default=None, ge=1, le=64)
     person: Literal[True] | None = None
     company: Literal[True] | None = None
     word: Literal[True] | None = None
+    ssh_key: Literal[True] | None = None
     text: str | None = None
 
     @model_validator(mode="after")
     def one_kind(self) -> Variable:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a variable takes exactly one of {', '.join(type(self).model_fields)}; got {given or 'none'}")
+            raise ValueError(
+                f"a variable takes exactly one of {', '.join(type(self).model_fields)}; got {', '.join(given) or 'none'}"
+            )
+        if self.number is not None and self.number[0] > self.number[1]:
+            raise ValueError("the first bound of a number is the lower one")
         return self
 
 

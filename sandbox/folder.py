@@ -29,12 +29,12 @@ _LEFTOVERS = ("__pycache__", ".DS_Store", ".git")
 
 @dataclass(frozen=True)
 class ScenarioFolder:
-    """One scenario as it lay on disk: `files` maps a path relative to `path` to its bytes."""
+    """One scenario as it lay on disk: `files` maps a path relative to `path` to its bytes; `digest` stands for them all."""
 
     name: str
     path: Path
-    files: Mapping[str, bytes] = field(repr=False)
     digest: str
+    files: Mapping[str, bytes] = field(repr=False, compare=False)
 
     def where(self, relative: str) -> str:
         """How an error names one of the folder's files."""
@@ -109,7 +109,7 @@ def read(path: Path, name: str) -> ScenarioFolder:
     for relative in sorted(files):
         entry = relative.encode("utf-8", "surrogateescape")
         digest.update(len(entry).to_bytes(8) + entry + hashlib.sha256(files[relative]).digest())
-    return ScenarioFolder(name, path, files, digest.hexdigest())
+    return ScenarioFolder(name, path, digest.hexdigest(), files)
 
 
 def _files(root: Path, name: str) -> Iterator[tuple[str, bytes]]:

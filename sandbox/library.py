@@ -24,8 +24,8 @@ from sandbox.document import Document, Path, parse
 from sandbox.environment import EnvironmentSpec, FileSpec, HostLimits, HostSpec, ServiceSpec
 from sandbox.errors import ScenarioError, UsageError
 from sandbox.folder import DECLARATION, ScenarioFolder, find, names
-from sandbox.planting import asset_digests, plant
-from sandbox.references import check_arm, check_scenario
+from sandbox.planting import asset_digests, plant, utf8
+from sandbox.references import check_arm, check_scenario, check_whens
 from sandbox.scenario import FileFact, Limits, Resolved, Scenario
 from sandbox.template import check as check_template
 from sandbox.template import render
@@ -69,7 +69,7 @@ class Prepared:
 
 def load(folder: ScenarioFolder) -> Scenario:
     """The scenario that `folder` declares, with every reference and template in it checked. Raises ScenarioError."""
-    return _loaded(folder.name, folder.digest, _Same(folder))[1]
+    return _loaded(folder)[1]
 
 
 def arms(scenario: Scenario) -> list[dict[str, str]]:
@@ -126,16 +126,12 @@ def prepare(
 
     Raises ScenarioError for an author's mistake, UsageError for an arm or limit that does not exist.
     """
-    document, scenario = _loaded(folder.name, folder.digest, _Same(folder))
+    document, scenario = _loaded(folder)
     arm = _checked_arm(scenario, arm)
-    where = folder.where(DECLARATION)
     lines = {name: document.line(("variables", name)) for name in scenario.variables}
-    values = draw(scenario.variables, scenario=folder.name, seed=seed, file=where, lines=lines)
+    values = draw(scenario.variables, scenario=folder.name, seed=seed, file=document.file, lines=lines)
     context: dict[str, Value] = {**values, **arm, "seed": seed}
-    resolved_document = _without_choices(document).transform(
-        lambda entry: _belongs(entry, arm), lambda text, line: render(text, context, file=where, line=line)
-    )
-    resolved_document = dataclasses.replace(resolved_document, data=_without_when(resolved_document.data))
+    resolved_document = fill_in(_without_variables(document), context, arm)
     declared = _validate(Scenario, resolved_document)
     check_arm(declared, resolved_document)
     files, facts = plant(folder, declared, resolved_document, context, seed=seed, now=int(time.time()) if now is None else now)
@@ -170,27 +166,27 @@ def prepare(
     return Prepared(folder, scenario, resolved, files, context)
 
 
-class _Same:
-    """Lets a folder be an argument of a cached function without being compared: its digest stands for it."""
-
-    def __init__(self, folder: ScenarioFolder) -> None:
-        self.folder = folder
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same)
-
-    def __hash__(self) -> int:
-        return 0
-
-
 @functools.lru_cache(maxsize=64)
-def _loaded(name: str, digest: str, same: _Same) -> tuple[Document, Scenario]:
-    folder = same.folder
+def _loaded(folder: ScenarioFolder) -> tuple[Document, Scenario]:
     document = parse(folder.where(DECLARATION), folder.files[DECLARATION])
     scenario = _validate(Scenario, document)
     check_scenario(scenario, document, folder)
-    _check_templates(document, scenario)
+    _check_variables(document, scenario)
+    check_templates(_without_variables(document), scenario)
+    _check_other_templates(folder, scenario)
     return document, scenario
+
+
+def _check_other_templates(folder: ScenarioFolder, scenario: Scenario) -> None:
+    """Prompts, the world and planted templates, whichever arm they belong to."""
+    known = dict.fromkeys([*scenario.variables, *scenario.factors, "seed"])
+    if scenario.world is not None:
+        document = parse(folder.where(scenario.world), folder.files[scenario.world])
+        check_whens(document, scenario.factors)
+        check_templates(document, scenario)
+    templates = [f"files/{name}" for name in folder.below("files") if name.endswith(".j2")]
+    for name in [scenario.prompts.system, scenario.prompts.task, *templates]:
+        check_template(utf8(folder, name), known, file=folder.where(name))
 
 
 def _validate(model: type[Scenario], document: Document) -> Scenario:
@@ -200,16 +196,28 @@ def _validate(model: type[Scenario], document: Document) -> Scenario:
         raise author_error(document, model, error) from None
 
 
-def _check_templates(document: Document, scenario: Scenario) -> None:
-    """Every template of the declaration compiles and knows its names, whichever arm it belongs to."""
-    known: dict[str, Any] = {**dict.fromkeys(scenario.factors), "seed": 0}
+def _check_variables(document: Document, scenario: Scenario) -> None:
+    known: dict[str, Any] = {"seed": 0}
     for name, variable in scenario.variables.items():
         if variable.text is not None:
             line = document.text_lines.get(("variables", name, "text"), document.line(("variables", name)))
             check_template(variable.text, known, file=document.file, line=line)
         known[name] = None
-    for path, text in _texts(_without_choices(document).data, ()):
+
+
+def check_templates(document: Document, scenario: Scenario) -> None:
+    """Every template in `document` compiles and uses only the scenario's variables and factors. Raises ScenarioError."""
+    known = {**dict.fromkeys([*scenario.variables, *scenario.factors, "seed"])}
+    for path, text in _texts(document.data, ()):
         check_template(text, known, file=document.file, line=document.text_lines.get(path, document.line(path)))
+
+
+def fill_in(document: Document, context: Mapping[str, Value], arm: Mapping[str, str]) -> Document:
+    """The document for one arm: without the entries of others, without `when`, templates rendered. Raises ScenarioError."""
+    filled = document.transform(
+        lambda entry: _belongs(entry, arm), lambda text, line: render(text, context, file=document.file, line=line)
+    )
+    return dataclasses.replace(filled, data=_without_when(filled.data))
 
 
 def _texts(value: Any, path: Path) -> list[tuple[Path, str]]:
@@ -219,7 +227,7 @@ def _texts(value: Any, path: Path) -> list[tuple[Path, str]]:
     return [found for key, item in pairs for found in _texts(item, (*path, key))]
 
 
-def _without_choices(document: Document) -> Document:
+def _without_variables(document: Document) -> Document:
     """The document without its variables, which are drawn, not rendered."""
     data = {key: value for key, value in document.data.items() if key != "variables"}
     return dataclasses.replace(document, data=data)
@@ -258,12 +266,7 @@ def _limits(declared: Limits, replaced: Mapping[str, JsonValue]) -> Limits:
 
 
 def _prompt(folder: ScenarioFolder, path: str, context: Mapping[str, Value]) -> str:
-    where = folder.where(path)
-    try:
-        text = folder.files[path].decode("utf-8")
-    except UnicodeDecodeError:
-        raise ScenarioError("the prompt is not UTF-8 text.", "Save it as UTF-8.", file=where) from None
-    return render(text, context, file=where).strip() + "\n"
+    return render(utf8(folder, path), context, file=folder.where(path)).strip() + "\n"
 
 
 def _world(
@@ -272,14 +275,11 @@ def _world(
     if declared.world is None:
         return None
     where = folder.where(declared.world)
-    document = parse(where, folder.files[declared.world]).transform(
-        lambda entry: _belongs(entry, arm), lambda text, line: render(text, context, file=where, line=line)
-    )
+    document = fill_in(parse(where, folder.files[declared.world]), context, arm)
     if not isinstance(document.data, dict):
         raise ScenarioError("a world is a mapping.", "Begin with `names:`, `sites:` or `services:`.", file=where, line=1)
-    plain = _without_when(document.data)
-    worldspec.check(plain, file=where)
-    data = worldspec.inline(plain, folder.path / declared.world.rpartition("/")[0])
+    worldspec.check(document.data, file=where)
+    data = worldspec.inline(document.data, folder.path / declared.world.rpartition("/")[0])
     worldspec.check(data, file=where)
     return data
 

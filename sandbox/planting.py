@@ -79,12 +79,16 @@ def _rendered(folder: ScenarioFolder, name: str, context: Mapping[str, Value]) -
     data = folder.files[name]
     if not name.endswith(".j2"):
         return data
-    where = folder.where(name)
+    return render(utf8(folder, name), context, file=folder.where(name)).encode()
+
+
+def utf8(folder: ScenarioFolder, name: str) -> str:
+    """A file of the folder as text. Raises ScenarioError when it is not UTF-8."""
     try:
-        text = data.decode("utf-8")
+        return folder.files[name].decode("utf-8")
     except UnicodeDecodeError:
-        raise ScenarioError("a .j2 file must be UTF-8 text.", "Remove the .j2 to plant it as it is.", file=where) from None
-    return render(text, context, file=where).encode()
+        fix = "Remove the .j2 to plant it as it is." if name.endswith(".j2") else "Save it as UTF-8."
+        raise ScenarioError("the file is not UTF-8 text.", fix, file=folder.where(name)) from None
 
 
 def _age(scenario: str, path: str, seed: int, days: tuple[float, float]) -> int:

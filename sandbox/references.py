@@ -24,8 +24,7 @@ HOME = "/home/agent"
 def check_scenario(scenario: Scenario, document: Document, folder: ScenarioFolder) -> None:
     """What holds whichever arm is run."""
     _check_factors(scenario, document)
-    for path, when in _whens(document.data, ()):
-        check_when(when, scenario.factors, document, path)
+    check_whens(document, scenario.factors)
     _check_variables(scenario, document)
     for index, tool in enumerate(scenario.tools):
         _one_of(tool, TOOL_NAMES, document, ("tools", index), "tool")
@@ -91,6 +90,12 @@ def check_when(when: Any, factors: dict[str, tuple[str, ...]], document: Documen
         _one_of(factor, tuple(factors), document, (*path, factor), "factor")
         for level in [wanted] if isinstance(wanted, str) else wanted:
             _one_of(str(level), factors[factor], document, (*path, factor), f"level of {factor}")
+
+
+def check_whens(document: Document, factors: dict[str, tuple[str, ...]]) -> None:
+    """Every `when` of a list entry in `document` names factors and levels that exist. Raises ScenarioError."""
+    for path, when in _whens(document.data, ()):
+        check_when(when, factors, document, path)
 
 
 def _whens(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:

@@ -28,6 +28,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatResult
+from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from pydantic import JsonValue, SecretStr
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -159,7 +160,7 @@ class Chat:
             body = dict(getattr(self._model, "extra_body", None) or {})
             shape = {"type": "json_schema", "json_schema": {"name": "action", "schema": schema, "strict": True}}
             options["extra_body"] = body | {"response_format": shape}
-        runnable = self._model.bind_tools([_tool(tool) for tool in tools]) if tools else self._model
+        runnable = _with_tools(self._model, tools, conversation)
         messages = to_langchain(conversation, self._sent, self._reasoning_field)
         failures: list[str] = []
         latency_us = 0
@@ -402,6 +403,19 @@ def _failed(state: RetryCallState) -> BaseException:
     return error if error is not None else RuntimeError("no failure")
 
 
+def _with_tools(
+    model: BaseChatModel, tools: Sequence[ToolSpec], conversation: Sequence[Message]
+) -> Runnable[LanguageModelInput, AIMessage]:
+    if tools:
+        return model.bind_tools([_tool(tool) for tool in tools])
+    called = sorted({call.tool for message in conversation for call in message.calls})
+    if called and "anthropic" in type(model).__module__:
+        # Anthropic refuses a conversation with calls unless tools are defined, also where none may be used (an interview).
+        known = [_tool(ToolSpec(name, "", {"type": "object", "properties": {}})) for name in called]
+        return model.bind_tools(known, tool_choice={"type": "none"})  # type: ignore[arg-type]
+    return model
+
+
 def _tool(tool: ToolSpec) -> dict[str, Any]:
     return {
         "type": "function",
@@ -416,9 +430,11 @@ def to_langchain(conversation: Sequence[Message], sent: Mapping[str, AIMessage],
     """The conversation as LangChain messages; `sent` holds what the provider itself had sent, by likeness, and
     `reasoning_field` is the name under which it wants reasoning back, "" if it does not.
 
-    A tool message that answers no call of the conversation becomes a user message, since providers refuse it.
+    Providers want every call answered, right after it: one that never was gets `[not carried out]`, and a tool message
+    that answers no call becomes a user message.
     """
     names = _provider_names(conversation)
+    answered = {message.call_id for message in conversation if message.role == "tool"}
     messages: list[AnyMessage] = []
     for index, message in enumerate(conversation):
         match message.role:
@@ -426,6 +442,8 @@ def to_langchain(conversation: Sequence[Message], sent: Mapping[str, AIMessage],
                 messages.append(SystemMessage(message.content))
             case "assistant":
                 messages.append(_assistant(message, names, sent, reasoning_field))
+                missing = [names[call.id] for call in message.calls if call.id not in answered]
+                messages += [ToolMessage("[not carried out]", tool_call_id=name) for name in missing]
             case "tool" if message.call_id in names:
                 messages.append(ToolMessage(message.content, tool_call_id=names[message.call_id]))
             case _:

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from sandbox.actions import JsonActions
 from sandbox.chat import NO_KEY, connect
-from sandbox.errors import NotReadyError, UsageError
+from sandbox.errors import ModelError, NotReadyError, UsageError
 from sandbox.events import Message
 from sandbox.gguf_server import GgufServer
 from sandbox.model import OnRetry, Reply, Settings, Spec, ToolSpec
@@ -49,6 +49,11 @@ class LocalModel:
         self._model: JsonActions | None = None
 
     @property
+    def server_pid(self) -> int | None:
+        """Process id of the loaded server, None while there is none."""
+        return self._server.pid if self._server is not None else None
+
+    @property
     def sampling(self) -> Mapping[str, JsonValue]:
         """Temperature, bounds and the digest of the weights; not the port, which means nothing later."""
         return {
@@ -61,8 +66,14 @@ class LocalModel:
         }
 
     async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
-        """See `Model.reply`; callers wait for each other."""
+        """See `Model.reply`; callers wait for each other. A server that died under the request is started anew, once."""
         async with self._turn:
+            model = await self._loaded()
+            try:
+                return await model.reply(conversation, tools, seed=seed)
+            except ModelError:
+                if self._server is None or self._server.running:
+                    raise
             model = await self._loaded()
             return await model.reply(conversation, tools, seed=seed)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Literal
 
 Failure = Literal[
@@ -132,11 +133,14 @@ def retry_after(exception: BaseException, now: float) -> float | None:
             continue
         try:
             if (milliseconds := headers.get("retry-after-ms")) is not None:
-                return max(0.0, float(milliseconds) / 1000)
-            if (text := headers.get("retry-after")) is not None:
-                return max(0.0, _seconds(text, now))
+                seconds = float(milliseconds) / 1000
+            elif (text := headers.get("retry-after")) is not None:
+                seconds = _seconds(text, now)
+            else:
+                continue
         except (ValueError, TypeError, OverflowError):
             return None
+        return max(0.0, seconds) if isfinite(seconds) else None
     return None
 
 

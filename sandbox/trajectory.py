@@ -1,0 +1,223 @@
+"""A recorded trial, read back: what analysis, reports, replay and readers of trajectories work on.
+
+Loading is tolerant, since old, newer, torn and hostile ledgers must all be readable: what this version does not know
+or cannot accept is kept as an `UnknownBody` and named in `problems`. Loading proves nothing; that is
+`sandbox/verify.py`'s part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+
+from sandbox.blobs import BlobStore
+from sandbox.errors import IntegrityError, UsageError
+from sandbox.events import Content, Event, Header, StopReason, ToolCalled, ToolReturned, TrialFinished, TrialStarted
+from sandbox.layout import AttemptLayout, RunLayout, TrialLayout
+from sandbox.line import decode, read
+
+B = TypeVar("B", bound=BaseModel)
+_HEADER = b'{"header":'
+_LAST_LINE = 64 * 1024
+
+
+class CallRecord(NamedTuple):
+    """One tool call: the event written before it, the one that answered it (None if it never was), and every other
+    event that was seen during it or is ascribed to it, in order."""
+
+    called: Event
+    call: ToolCalled
+    returned: Event | None
+    result: ToolReturned | None
+    others: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The events of one attempt. `torn` counts the bytes of an unfinished last line; `problems` says what could not be
+    read as it stands, a sentence each, and grows when a blob is asked for that is not there."""
+
+    layout: AttemptLayout
+    events: tuple[Event, ...]
+    torn: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Trajectory:
+        """Read a ledger file, an attempt's folder, or a trial's (its latest attempt). Raises UsageError where there is none."""
+        layout = find_attempt(Path(path))
+        return cls.read(_bytes(layout.ledger), layout)
+
+    @classmethod
+    def read(cls, data: bytes, layout: AttemptLayout | str = "-") -> Trajectory:
+        """What the bytes of a ledger hold; `layout` says where blobs would lie, or only names the source."""
+        *lines, tail = data.split(b"\n")
+        torn = len(tail)
+        events, problems = [], []
+        for number, line in enumerate(lines, 1):
+            try:
+                event, problem = read(decode(line))
+            except ValueError as error:
+                problems.append(f"line {number}: {_sentence(error)}")
+                continue
+            events.append(event)
+            if problem is not None:
+                problems.append(f"line {number} (seq {event.seq}): {problem}")
+        if torn:
+            problems.append(f"{torn:,} bytes of an unfinished line follow line {len(lines)}")
+        place = layout if isinstance(layout, AttemptLayout) else _Elsewhere(Path(os.devnull), Path(layout))
+        return cls(place, tuple(events), torn, problems)
+
+    @property
+    def started(self) -> TrialStarted | None:
+        """The manifest, None where the ledger has none that can be read."""
+        return next((body for _, body in self.of(TrialStarted)), None)
+
+    @property
+    def manifest(self) -> TrialStarted:
+        """The manifest. Raises IntegrityError where there is none."""
+        started = self.started
+        if started is None:
+            raise IntegrityError(f"{self.layout.ledger} has no manifest.", place=f"{self.layout.ledger}:1")
+        return started
+
+    @property
+    def finished(self) -> TrialFinished | None:
+        """How the trial ended, None where its ledger was never closed."""
+        last = self.events[-1].body if self.events else None
+        return last if isinstance(last, TrialFinished) else next((body for _, body in self.of(TrialFinished)), None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trial's end was recorded."""
+        return self.finished is not None
+
+    @property
+    def blobs(self) -> BlobStore:
+        return BlobStore(self.layout.blobs)
+
+    def of(self, kind: type[B]) -> Iterator[tuple[Event, B]]:
+        """Every event with a body of that type, in order."""
+        for event in self.events:
+            if isinstance(event.body, kind):
+                yield event, event.body
+
+    def calls(self) -> Iterator[CallRecord]:
+        """Every tool call with its answer and what happened, in order."""
+        answers = {body.call: (event, body) for event, body in self.of(ToolReturned)}
+        others: dict[str, list[Event]] = {}
+        for event in self.events:
+            if not isinstance(event.body, ToolCalled | ToolReturned):
+                for call in {event.header.during, event.header.origin, getattr(event.body, "call", None)} - {None}:
+                    others.setdefault(str(call), []).append(event)
+        for event, body in self.of(ToolCalled):
+            returned, result = answers.get(body.call, (None, None))
+            yield CallRecord(event, body, returned, result, tuple(others.get(body.call, ())))
+
+    def bytes_of(self, content: Content) -> bytes | None:
+        """The whole of a body, from the event or the blob store; None, with a problem noted, where it cannot be had."""
+        if not content.stored:
+            return content.text.encode() if content.complete else None
+        return self.blob(content.sha256)
+
+    def blob(self, digest: str) -> bytes | None:
+        """A stored body by its SHA-256; None, with a problem noted, where it is missing or was altered."""
+        try:
+            return self.blobs.get(digest)
+        except IntegrityError as error:
+            if error.message not in self.problems:
+                self.problems.append(error.message)
+            return None
+
+    def kinds(self) -> Counter[str]:
+        """How many events of each kind there are."""
+        return Counter(event.kind for event in self.events)
+
+
+def headers(path: Path | str) -> Iterator[Header]:
+    """Only the envelopes, several times faster than loading all; lines that do not hold are passed over."""
+    for line in _bytes(find_attempt(Path(path)).ledger).split(b"\n")[:-1]:
+        first = line.split(b"\t", 1)[0]
+        try:
+            yield Header.model_validate(from_json(first[len(_HEADER) : -1]))
+        except ValueError:
+            continue
+
+
+def stop_reason(attempt: AttemptLayout) -> StopReason | None:
+    """Why an attempt ended, by the last line of its ledger; None where it was not closed. Reads only the file's end."""
+    try:
+        with attempt.ledger.open("rb") as file:
+            file.seek(-min(file.seek(0, os.SEEK_END), _LAST_LINE), os.SEEK_END)
+            lines = file.read().split(b"\n")
+        event, _ = read(decode(lines[-2]))
+    except (OSError, ValueError, IndexError):
+        return None
+    return event.body.stop_reason if isinstance(event.body, TrialFinished) else None
+
+
+def trajectories(path: Path | str) -> Iterator[Trajectory]:
+    """Every trial at `path`, one at a time: a ledger, an attempt, a trial, a run (latest attempts, by trial id), or a
+    folder of runs. Trials without a ledger are passed over. Raises UsageError where there is nothing of the kind.
+    """
+    place = Path(path)
+    try:
+        attempt = find_attempt(place)
+    except UsageError:
+        for run in find_runs(place):
+            latest = (trial.latest() for trial in run.trials())
+            yield from (Trajectory.load(attempt.ledger) for attempt in latest if attempt and attempt.ledger.is_file())
+        return
+    yield Trajectory.load(attempt.ledger)
+
+
+def find_runs(path: Path) -> tuple[RunLayout, ...]:
+    """The run that `path` is, or those that lie in it, oldest first. Raises UsageError where there is none."""
+    if RunLayout(path).trials_folder.is_dir():
+        return (RunLayout(path),)
+    below = sorted(path.iterdir()) if path.is_dir() else []
+    runs = tuple(RunLayout(child) for child in below if RunLayout(child).trials_folder.is_dir())
+    if not runs:
+        raise UsageError(f"There is no run at {path}.", "Give a run's folder, or the folder that holds runs.")
+    return runs
+
+
+def find_attempt(path: Path) -> AttemptLayout:
+    """The attempt that a ledger file, an attempt's folder or a trial's folder stands for. Raises UsageError."""
+    if path.is_file():
+        return AttemptLayout(path.parent) if path.name == "ledger.jsonl" else _Elsewhere(path.parent, path)
+    if AttemptLayout(path).ledger.is_file():
+        return AttemptLayout(path)
+    latest = TrialLayout(path).latest()
+    if latest is not None and latest.ledger.is_file():
+        return latest
+    raise UsageError(f"There is no trajectory at {path}.", "Give a trial's folder, an attempt's, or a ledger.jsonl.")
+
+
+@dataclass(frozen=True)
+class _Elsewhere(AttemptLayout):
+    """A ledger under a name of its own, blobs beside it."""
+
+    file: Path = Path()
+
+    @property
+    def ledger(self) -> Path:
+        return self.file
+
+
+def _bytes(ledger: Path) -> bytes:
+    try:
+        return ledger.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{ledger} cannot be read: {error.strerror}.") from error
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).splitlines()[0][:300]

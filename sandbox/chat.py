@@ -491,14 +491,17 @@ def from_langchain(answer: AIMessage, price: Price | None = None) -> Reply:
     calls += [_call(call["name"], {UNPARSED: call["args"] or ""}, call["id"]) for call in answer.invalid_tool_calls]
     metadata = answer.response_metadata
     refusal = answer.additional_kwargs.get("refusal") or _joined(_blocks(answer), "refusal", "refusal")
+    blocked = (metadata.get("prompt_feedback") or {}).get("block_reason")  # Google's word for a prompt it did not take
     finish = str(metadata.get("finish_reason") or metadata.get("stop_reason") or _responses_finish(metadata) or "")
+    if blocked and not finish:
+        finish = f"prompt blocked: {getattr(blocked, 'name', blocked)}"
     message = Message(
         role="assistant",
         content=clean(str(answer.text) or str(refusal or "")),
         calls=tuple(calls),
         reasoning=_reasoning(answer),
     )
-    refused = bool(refusal) or bool(REFUSING.search(finish))
+    refused = bool(refusal or blocked or REFUSING.search(finish))
     return Reply(message, _usage(answer, price), finish, refused=refused)
 
 

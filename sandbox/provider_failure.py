@@ -49,10 +49,12 @@ _FILTERED = re.compile(
     r"|high risk",
     re.I,
 )
-_KEY = re.compile(r"(api|access).{0,3}key|unauthori[sz]ed|authentication", re.I)
+_KEY = re.compile(
+    r"(api|access).?key.{0,40}(invalid|not valid|expired|incorrect)|(invalid|incorrect).{0,10}(api|access).?key", re.I
+)
 _CREDIT = re.compile(r"insufficient.{0,3}(quota|balance|credit|funds)|exceeded your current quota|billing", re.I)
 _MODEL = re.compile(
-    r"model.{0,80}(not.?found|does not exist|not exist|no such|unknown|invalid|not a valid|not supported)"
+    r"model.{0,80}(not.?found|does not exist|not exist|no such|is unknown|is invalid|not a valid)"
     r"|(not a valid|no such|unknown|invalid) model|model_not_found",
     re.I | re.S,
 )
@@ -118,10 +120,10 @@ def _by_status(status: int, words: str) -> Failure:  # noqa: PLR0911 - a table, 
         return "context_overflow"
     if _FILTERED.search(words):
         return "refusal"
+    if _KEY.search(words):
+        return "bad_key"
     if _MODEL.search(words):
         return "unknown_model"
-    if re.search("invalid", words, re.I) and _KEY.search(words):
-        return "bad_key"
     return "other"
 
 

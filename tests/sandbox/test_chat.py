@@ -419,6 +419,8 @@ def test_google_shapes_are_read() -> None:
     reply = from_langchain(answer)
     assert (reply.message.content, reply.message.reasoning, reply.usage.reasoning_tokens) == ("Plain text.", "Hm.", 4)
     assert from_langchain(AIMessage("", response_metadata={"finish_reason": "PROHIBITED_CONTENT"})).refused
+    blocked = from_langchain(AIMessage("", response_metadata={"prompt_feedback": {"block_reason": "SAFETY"}}))
+    assert (blocked.refused, blocked.finish_reason) == (True, "prompt blocked: SAFETY")
 
 
 def test_openai_responses_are_read() -> None:
@@ -437,6 +439,19 @@ def test_a_call_that_langchain_could_not_parse_is_not_dropped() -> None:
     broken = {"name": "bash", "args": '{"comm', "id": "x", "error": "cut"}
     calls = from_langchain(AIMessage("", invalid_tool_calls=[broken])).message.calls
     assert calls == (Call(id="", tool="bash", arguments={UNPARSED: '{"comm'}, provider_id="x"),)
+
+
+def test_signed_reasoning_goes_back_as_the_provider_sent_it() -> None:
+    signed = AIMessage(
+        [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Looking."}],
+        tool_calls=[{"name": "bash", "args": {}, "id": "toolu_1"}],
+    )
+    message = from_langchain(signed).message
+    key = message.model_dump_json()
+    asked = message.model_copy(update={"calls": (message.calls[0].model_copy(update={"id": "c1"}),)})
+    assert to_langchain([TASK[0], asked], {key: signed})[1] is signed
+    other = asked.model_copy(update={"content": "Something else."})
+    assert to_langchain([TASK[0], other], {key: signed})[1] is not signed
 
 
 def call(id_: str, provider_id: str = "") -> Call:

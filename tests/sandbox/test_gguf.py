@@ -26,7 +26,7 @@ CONVERSATION = (Message(role="system", content="You are an agent."), Message(rol
 
 @pytest.fixture
 async def model() -> AsyncIterator[LocalModel]:
-    opened = LocalModel(parse_spec("local:smollm2"), Settings(max_tokens=64))
+    opened = LocalModel(parse_spec("local:smollm2"), Settings(max_tokens=64, context_tokens=1024))
     yield opened
     await opened.close()
 

@@ -4,7 +4,7 @@ An `Event` is an envelope (who saw it, when, during which call, caused by which 
 selects its model; a kind that this version does not know loads as `UnknownBody` and still verifies. Fields annotated
 with `Withholdable` enter the hash chain as salted digests, so that they can be removed later without breaking it: such a
 field then reads as its type's placeholder and is named in `Event.withheld`. How a line is laid out and hashed is in
-`sandbox/ledger.py`.
+`sandbox/line.py`.
 
 Adding a kind or an optional field is compatible; renaming or removing one is not, and golden files in `tests/golden` hold it.
 """
@@ -32,7 +32,7 @@ Withholdable = _Withholdable()
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class ObservedAt(NamedTuple):
@@ -184,8 +184,8 @@ class FileEffect(Frozen):
     action: Literal["created", "modified", "deleted", "renamed", "mode_changed", "owner_changed", "opened"]
     path: Annotated[str, Withholdable]
     renamed_from: Annotated[str | None, Withholdable] = None
-    before: FileState | None = None
-    after: FileState | None = None
+    before: Annotated[FileState | None, Withholdable] = None
+    after: Annotated[FileState | None, Withholdable] = None
     diff: Annotated[Content | None, Withholdable] = None
     content: Annotated[Content | None, Withholdable] = None
     short_lived: bool = False
@@ -210,13 +210,13 @@ class NetworkEffect(Frozen):
     """What the world saw on the wire; addresses are the original destination, as the agent meant it."""
 
     kind: Literal["effect.network"] = "effect.network"
-    action: Literal["name_asked", "connected", "refused", "requested"]
+    action: Literal["name_asked", "connected", "refused", "requested", "closed"]
     protocol: str
     source: str = ""
     destination: str = ""
     port: int | None = None
     name: Annotated[str, Withholdable] = ""
-    method: str = ""
+    method: Annotated[str, Withholdable] = ""
     target: Annotated[str, Withholdable] = ""
     status: int | None = None
     request: Annotated[Content | None, Withholdable] = None
@@ -275,7 +275,7 @@ class Submitted(Frozen):
 
     kind: Literal["submitted"] = "submitted"
     call: str
-    status: str
+    status: Annotated[str, Withholdable]
     report: Annotated[str, Withholdable]
     fields: Annotated[dict[str, JsonValue], Withholdable] = {}
 
@@ -351,6 +351,22 @@ StopReason = Literal[
 ]
 
 
+class Imported(Frozen):
+    """This trial was recorded elsewhere, by something that watched no effects. `source` is the file, or the part of it
+    named `part`, that it was made from; `file_sha256` and `file_size` are the whole file's. `lost` counts what found no
+    place in our events; `claims` is what the source says of itself (scores, verdicts, metadata), never evidence."""
+
+    kind: Literal["imported"] = "imported"
+    format: str
+    name: Annotated[str, Withholdable]
+    file_sha256: str
+    file_size: int
+    source: Annotated[Content, Withholdable]
+    part: Annotated[str, Withholdable] = ""
+    lost: dict[str, int] = {}
+    claims: Annotated[dict[str, JsonValue], Withholdable] = {}
+
+
 class TrialFinished(Frozen):
     kind: Literal["trial.finished"] = "trial.finished"
     stop_reason: StopReason
@@ -389,6 +405,7 @@ KnownBody = Annotated[
     | StateDigested
     | LimitReached
     | ErrorRaised
+    | Imported
     | TrialFinished,
     Field(discriminator="kind"),
 ]
@@ -413,6 +430,7 @@ Body = (
     | StateDigested
     | LimitReached
     | ErrorRaised
+    | Imported
     | TrialFinished
     | UnknownBody
 )

@@ -12,6 +12,7 @@ may follow. Run, trial and attempt are the manifest's; parts that cannot be file
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -20,9 +21,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from sandbox.errors import NotReadyError
+from sandbox.layout import is_safe_name
 
 _RECORD = re.compile(rb"(belljar-anchor-1 ([0-9]{20}) ([0-9a-f]{64}) (open|done) )([0-9a-f]{8})\n")
-_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@=+,-]{0,159}")
+_DIGESTED = re.compile(r"[0-9a-f]{64}\.[0-9]+")
 
 
 class Anchor(NamedTuple):
@@ -57,6 +59,19 @@ def run_anchors(run: str) -> Path:
     return state_folder() / "anchors" / _name(run or "none")
 
 
+def make_state_folder() -> None:
+    """Make the folder of all anchors. Raises NotReadyError where it cannot be written."""
+    folder = state_folder() / "anchors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise NotReadyError(
+            f"Ledgers cannot be anchored in {folder}: {error.strerror}.", "Set BELLJAR_STATE to a folder you can write."
+        ) from error
+
+
 def look_up(key: AnchorKey) -> Anchor | None:
     """The anchor of a ledger, None where this machine has none, or none that can be read."""
     try:
@@ -72,15 +87,10 @@ class AnchorFile:
     """The anchor of a ledger that is being written."""
 
     def __init__(self, key: AnchorKey) -> None:
-        """Open or create it. Raises NotReadyError where the state folder cannot be written."""
+        """Open or create it. Raises OSError."""
         place = key.place
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise NotReadyError(
-                f"The ledger cannot be anchored at {place}: {error.strerror}.", "Set BELLJAR_STATE to a folder you can write."
-            ) from error
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def write(self, anchor: Anchor) -> None:
         """One write of fixed length: a kill leaves the old record or the new one. Raises OSError."""
@@ -103,5 +113,10 @@ def _check(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:8].encode()
 
 
+def is_digest(name: str) -> bool:
+    """Whether an anchor's file name stands for a trial whose id cannot be a file name."""
+    return _DIGESTED.fullmatch(name) is not None
+
+
 def _name(part: str) -> str:
-    return part if _SAFE.fullmatch(part) else hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()
+    return part if is_safe_name(part) else hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()

@@ -38,9 +38,14 @@ def new_run_id() -> str:
     return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + secrets.token_hex(4)
 
 
+def is_safe_name(name: str) -> bool:
+    """Whether `name` can be one folder's name on any system."""
+    return _NAME.fullmatch(name) is not None
+
+
 def safe_name(name: str) -> str:
     """`name` itself if it can be one folder's name on any system. Raises UsageError otherwise."""
-    if not _NAME.fullmatch(name):
+    if not is_safe_name(name):
         raise UsageError(
             f"{name[:200]!r} cannot name a folder.",
             "Use letters, digits and . _ @ = + , - (first a letter or digit), at most 200 characters.",

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import aiofiles
 
-from sandbox.anchors import Anchor, AnchorFile, AnchorKey
+from sandbox.anchors import Anchor, AnchorFile, AnchorKey, make_state_folder
 from sandbox.blobs import KEEP_LIMIT, BlobStore
 from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import (
+    Body,
     Content,
     Draft,
     ErrorRaised,
@@ -74,14 +75,16 @@ class Ledger:
     Args:
         attempt: where to write; the folder is made. The ledger must not exist.
         clock: asked once for each event that does not bring its own time.
+        salt: gives that many random bytes for a sealed field; only for recordings that must come out the same twice.
 
     Raises, on entering: UsageError where the ledger exists or another process holds it; NotReadyError where it cannot
     be written at all.
     """
 
-    def __init__(self, attempt: AttemptLayout, *, clock: Clock = now) -> None:
+    def __init__(self, attempt: AttemptLayout, *, clock: Clock = now, salt: Callable[[int], bytes] = os.urandom) -> None:
         self.attempt = attempt
         self.clock = clock
+        self.salt = salt
         self.step = 0
         self.blobs = BlobStore(attempt.blobs)
         self._tail = _Tail()
@@ -101,18 +104,17 @@ class Ledger:
         return self._tail.head
 
     async def __aenter__(self) -> Self:
+        make_state_folder()
         try:
             self.attempt.root.mkdir(parents=True, exist_ok=True)
             await self._open(os.O_EXCL)
             with contextlib.suppress(OSError), self.attempt.reserve.open("wb") as reserve:
                 os.posix_fallocate(reserve.fileno(), 0, RESERVE)
         except FileExistsError as error:
-            self._threads.shutdown()
             raise UsageError(
                 f"{self.attempt.ledger} exists; a ledger is written once.", "Start a new attempt in a folder of its own."
             ) from error
         except OSError as error:
-            self._threads.shutdown()
             raise NotReadyError(f"The ledger {self.attempt.ledger} cannot be written: {error.strerror}.") from error
         return self
 
@@ -155,7 +157,8 @@ class Ledger:
                 return
             with contextlib.suppress(OSError):
                 self.attempt.reserve.unlink(missing_ok=True)
-                self._write_anchor(closed=True)
+                if self._anchor is not None:
+                    self._anchor.write(Anchor(*self._tail[:2], closed=True))
             if self._anchor is not None:
                 self._anchor.close()
             await _to_its_end(asyncio.ensure_future(file.close()))
@@ -179,7 +182,7 @@ class Ledger:
         try:
             if left.torn and self._file is not None:
                 await self._file.truncate(size)
-            self._anchor = AnchorFile(anchor_key(self.attempt, left.events[0].body if left.events else None))
+            self._anchor = AnchorFile(report.anchored_as)
         except OSError as error:
             raise InfrastructureError(f"The ledger {self.attempt.ledger} cannot be closed: {error.strerror}.") from error
         self._tail = _Tail(report.events, report.head, size)
@@ -189,29 +192,43 @@ class Ledger:
             wanted = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags
             return os.open(path, wanted, 0o644)
 
-        file = await aiofiles.open(self.attempt.ledger, "ab", buffering=0, executor=self._threads, opener=opener)
+        file = None
         try:
+            file = await aiofiles.open(self.attempt.ledger, "ab", buffering=0, executor=self._threads, opener=opener)
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            await file.close()
-            raise UsageError(f"{self.attempt.ledger} is being written by another process.") from error
+            if file is not None:
+                await file.close()
+            self._threads.shutdown()
+            if isinstance(error, BlockingIOError):
+                raise UsageError(f"{self.attempt.ledger} is being written by another process.") from error
+            raise
         self._file = file
 
     async def _write(self, file: AsyncFileIO, drafts: Sequence[Draft]) -> list[Event]:
         events, lines, tail = self._chain(drafts)
         try:
             if self._anchor is None:
-                self._anchor = AnchorFile(anchor_key(self.attempt, drafts[0].body))
+                self._anchor = self._new_anchor(drafts[0].body)
             await _write_whole(file, lines)
+            self._anchor.write(Anchor(tail.lines, tail.head, closed=False))
         except OSError as error:
             await self._back_out(file)
             raise InfrastructureError(f"The ledger {self.attempt.ledger} cannot be written: {error.strerror}.") from error
         self._tail = tail
-        try:
-            self._write_anchor(closed=False)
-        except OSError as error:
-            raise InfrastructureError(f"The ledger's anchor cannot be written: {error.strerror}.") from error
         return events
+
+    def _new_anchor(self, first: Body) -> AnchorFile:
+        """Where `verify` will look for it: by the manifest if that comes first, otherwise by the folder's place.
+
+        Its first record takes the disk space that all later ones use. Raises OSError.
+        """
+        key = AnchorKey(self.attempt.run, self.attempt.trial, self.attempt.number)
+        if isinstance(first, TrialStarted):
+            key = AnchorKey(first.run, first.trial, self.attempt.number)
+        anchor = AnchorFile(key)
+        anchor.write(Anchor(*self._tail[:2], closed=False))
+        return anchor
 
     def _chain(self, drafts: Sequence[Draft]) -> tuple[list[Event], bytes, _Tail]:
         """What the drafts become: events, their lines, and where the ledger will then stand."""
@@ -231,7 +248,7 @@ class Ledger:
                 origin_basis=draft.origin_basis,
                 prev=head,
             )
-            line, head = encode(header, draft.body)
+            line, head = encode(header, draft.body, self.salt)
             events.append(Event(header, draft.body, head))
             lines.append(line)
             count, size = count + 1, size + len(line)
@@ -242,10 +259,6 @@ class Ledger:
             await file.truncate(self._tail.size)
         with contextlib.suppress(OSError):
             self.attempt.reserve.unlink(missing_ok=True)
-
-    def _write_anchor(self, *, closed: bool) -> None:
-        if self._anchor is not None:
-            self._anchor.write(Anchor(self._tail.lines, self._tail.head, closed))
 
 
 async def close_interrupted(attempt: AttemptLayout, *, clock: Clock = now) -> TrialFinished | None:
@@ -317,13 +330,6 @@ def _set_torn_aside(attempt: AttemptLayout, size: int) -> bytes:
     except OSError as error:
         raise InfrastructureError(f"{attempt.torn} cannot be written: {error.strerror}.") from error
     return torn
-
-
-def anchor_key(attempt: AttemptLayout, first: object) -> AnchorKey:
-    """Where a ledger is anchored: by its manifest if that is its first event, otherwise by the folder's place."""
-    if isinstance(first, TrialStarted):
-        return AnchorKey(first.run, first.trial, attempt.number)
-    return AnchorKey(attempt.run, attempt.trial, attempt.number)
 
 
 async def _to_its_end(writing: asyncio.Future[T]) -> T:

@@ -30,7 +30,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin
@@ -133,12 +133,29 @@ def check(line: bytes) -> Line:
         raise ValueError(f"it is not laid out as a ledger line ({error})") from error
 
 
+def withhold(line: bytes, fields: Collection[str]) -> bytes:
+    """The line (line feed included) without the openings of `fields`; those it does not have are passed over.
+
+    Raises ValueError where it is no ledger line.
+    """
+    parts = line.split(b"\t")
+    if len(parts) < 5:
+        raise ValueError("not laid out as a ledger line")
+    openings = [text.removesuffix(b",") for text in parts[3:-2]]
+    kept = [text for text in openings if _name(text) not in fields]
+    return b"\t".join([*parts[:3], *(text + b"," for text in kept[:-1]), *kept[-1:], *parts[-2:]])
+
+
 def placeholder(model: type[BaseModel], name: str) -> Any:
     """What a withheld field reads as: "[withheld]" for text, a value without content otherwise."""
-    annotation = model.model_fields[name].annotation
-    options = [option for option in get_args(annotation) if option is not NoneType] if NoneType in get_args(annotation) else []
-    kind = options[0] if options else annotation
-    return _PLACEHOLDERS.get(get_origin(kind) or kind)
+    return _PLACEHOLDERS.get(_kind(model.model_fields[name].annotation))
+
+
+def _kind(annotation: Any) -> Any:
+    """The bare type of an annotation: `dict` for `dict[str, JsonValue] | None`."""
+    options = [option for option in get_args(annotation) if option is not NoneType]
+    bare = options[0] if NoneType in get_args(annotation) else annotation
+    return get_origin(bare) or bare
 
 
 _PLACEHOLDERS: Mapping[Any, Any] = {
@@ -155,6 +172,12 @@ _PLACEHOLDERS: Mapping[Any, Any] = {
 def withholdable(model: type[BaseModel]) -> tuple[str, ...]:
     """The fields of a body that may be withheld, in order."""
     return tuple(name for name, field in model.model_fields.items() if Withholdable in field.metadata)
+
+
+@cache
+def contents(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a body that are contents, whose bytes may lie in the blob store."""
+    return frozenset(name for name, field in model.model_fields.items() if _kind(field.annotation) is Content)
 
 
 class _Cleaned:
@@ -213,11 +236,17 @@ def _check_openings(openings: list[bytes], sealed: Mapping[str, str]) -> None:
         if stored.endswith(b",") == last:
             raise ValueError("its openings are not joined by commas")
         text = stored.removesuffix(b",")
-        ((name, _),) = from_json(b"{" + text + b"}").items()
+        name = _name(text)
         if sealed.get(name) != _seal(text):
             raise ValueError(f"its field {name[:100]!r} was altered: the opening is not what was sealed")
         if name not in names:
             raise ValueError(f"its field {name[:100]!r} is opened twice or out of order")
+
+
+def _name(opening: bytes) -> str:
+    """Raises ValueError where it is not one field."""
+    ((name, _),) = from_json(b"{" + opening + b"}").items()
+    return str(name)
 
 
 def _fields(body: Body) -> dict[str, Any]:

@@ -6,16 +6,19 @@ and head and count against the anchor that this machine keeps outside the run (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-from sandbox.anchors import Anchor, AnchorKey, look_up, run_anchors
+from pydantic import Field
+
+from sandbox.anchors import Anchor, AnchorKey, is_digest, look_up, run_anchors
 from sandbox.blobs import BlobStore
 from sandbox.errors import IntegrityError, UsageError
-from sandbox.events import Frozen
+from sandbox.events import Content, Frozen
 from sandbox.layout import AttemptLayout, RunLayout, TrialLayout
-from sandbox.line import START, Line, check
+from sandbox.line import MODELS, START, Line, check, contents
 from sandbox.trajectory import find_attempt, find_runs
 
 Status = Literal["ok", "broken", "cut", "unanchored_tail", "unanchored"]
@@ -53,19 +56,18 @@ class VerifyReport(Frozen):
     problems: tuple[str, ...] = ()
     withheld: tuple[Withheld, ...] = ()
     torn: int = 0
+    anchored_as: AnchorKey = Field(default=AnchorKey("", "", 1), exclude=True)
 
 
 def verify(path: Path | str, *, blobs: bool = True) -> VerifyReport:
     """Verify one attempt: a ledger file, an attempt's folder, or a trial's (its latest). Raises UsageError."""
     layout = find_attempt(Path(path))
     try:
-        data = layout.ledger.read_bytes()
+        with layout.ledger.open("rb") as file:
+            chain = _follow(file, layout, BlobStore(layout.blobs) if blobs else None)
     except OSError as error:
         raise UsageError(f"{layout.ledger} cannot be read: {error.strerror}.") from error
-    *lines, tail = data.split(b"\n")
-    chain = _follow(lines, BlobStore(layout.blobs) if blobs else None)
-    anchor = look_up(chain.key or AnchorKey(layout.run, layout.trial, layout.number))
-    return _judge(chain, len(lines), len(tail), anchor)
+    return _judge(chain)
 
 
 def verify_path(path: Path | str, *, blobs: bool = True) -> list[tuple[Path, VerifyReport]]:
@@ -84,86 +86,108 @@ def verify_path(path: Path | str, *, blobs: bool = True) -> list[tuple[Path, Ver
     for run in find_runs(place):
         recorded = [attempt.root for trial in run.trials() for attempt in _written(trial)]
         reports += [(attempt, verify(attempt, blobs=blobs)) for attempt in recorded]
-        reports += [
-            (gone, VerifyReport(ok=False, status="cut", events=0, head=START, first_bad=_GONE)) for gone in _vanished(run)
-        ]
+        reports += [(gone, _GONE) for gone in _vanished(run)]
     if not reports:
         raise UsageError(f"No trial has been recorded in {place}.")
     return reports
 
 
-_GONE = FirstBad(seq=0, line=1, why="the whole ledger is gone: it was anchored on this machine")
+_VANISHED = "the whole ledger is gone: it was anchored on this machine"
+_GONE = VerifyReport(
+    ok=False,
+    status="cut",
+    events=0,
+    head=START,
+    first_bad=FirstBad(seq=0, line=1, why=_VANISHED),
+    problems=(_VANISHED,),
+)
 
 
-class _Chain(NamedTuple):
-    """As far as the lines hold: how many, the hashes they have, where the anchor is looked for."""
+@dataclass
+class _Chain:
+    """As far as the lines hold: how many, the hash of the last and of the one that the anchor names."""
 
-    hashes: list[str]
-    key: AnchorKey | None
-    first_bad: FirstBad | None
-    withheld: list[Withheld]
+    key: AnchorKey
+    anchor: Anchor | None = None
+    lines: int = 0
+    head: str = START
+    at_anchor: str = START
+    first_bad: FirstBad | None = None
+    withheld: list[Withheld] = field(default_factory=list)
+    torn: int = 0
+
+    def take(self, line: Line) -> None:
+        """Go on to a line that holds."""
+        if self.lines == 0:
+            self.key = _key(line) or self.key
+            self.anchor = look_up(self.key)
+        self.withheld.extend(Withheld(seq=self.lines, field=name) for name in line.withheld)
+        self.lines += 1
+        self.head = line.hash
+        if self.anchor is not None and self.lines == self.anchor.lines:
+            self.at_anchor = line.hash
 
 
-def _follow(lines: list[bytes], blobs: BlobStore | None) -> _Chain:
-    hashes: list[str] = []
-    withheld: list[Withheld] = []
-    key: AnchorKey | None = None
-    for seq, text in enumerate(lines):
+def _follow(file: Iterable[bytes], layout: AttemptLayout, blobs: BlobStore | None) -> _Chain:
+    """Go along the lines until one does not hold, or to the end."""
+    key = AnchorKey(layout.run, layout.trial, layout.number)
+    chain = _Chain(key, look_up(key))
+    for seq, text in enumerate(file):
+        if not text.endswith(b"\n"):
+            chain.torn = len(text)
+            break
         try:
-            line = check(text)
-            _check_place(line, seq, hashes[-1] if hashes else START)
-            if seq == 0:
-                key = _key(line)
+            line = check(text[:-1])
+            _check_place(line, seq, chain.head)
             if blobs is not None and b'"stored":true' in text:
-                _check_blobs(line.body, blobs)
+                _check_blobs(line, blobs)
         except (ValueError, IntegrityError) as error:
-            return _Chain(hashes, key, FirstBad(seq=seq, line=seq + 1, why=str(error).splitlines()[0][:300]), withheld)
-        hashes.append(line.hash)
-        withheld.extend(Withheld(seq=seq, field=name) for name in line.withheld)
-    return _Chain(hashes, key, None, withheld)
+            chain.first_bad = FirstBad(seq=seq, line=seq + 1, why=str(error).splitlines()[0][:300])
+            break
+        chain.take(line)
+    return chain
 
 
-def _judge(chain: _Chain, lines: int, torn: int, anchor: Anchor | None) -> VerifyReport:
-    hashes = chain.hashes
-    first_bad, problems = chain.first_bad, []
-    status: Status = "broken" if first_bad else "ok"
-    if torn:
-        problems.append(f"{torn:,} bytes of an unfinished line follow line {lines}")
-    if first_bad is None and anchor is None:
-        status = "unanchored"
-        problems.append("this machine has no anchor for it: a cut tail would not show")
-    elif first_bad is None and anchor is not None:
-        status, first_bad = _against(anchor, hashes, torn)
-    if status == "unanchored_tail" and anchor is not None:
-        problems.append(f"{lines - anchor.lines} whole lines and {torn:,} bytes follow the last anchored line, {anchor.lines}")
-    if first_bad is not None:
-        problems.insert(0, f"line {first_bad.line} (seq {first_bad.seq}): {first_bad.why}")
-    head = hashes[-1] if hashes else START
+def _judge(chain: _Chain) -> VerifyReport:
+    status, first_bad = ("broken", chain.first_bad) if chain.first_bad else _against_anchor(chain)
+    problems = [f"line {first_bad.line} (seq {first_bad.seq}): {first_bad.why}"] if first_bad else []
+    if chain.torn:
+        problems.append(f"{chain.torn:,} bytes of an unfinished line follow line {chain.lines}")
+    if status == "unanchored":
+        problems.append("this machine has no anchor for it: neither a cut tail nor a rewritten ledger would show")
+    if status == "unanchored_tail" and chain.anchor is not None:
+        problems.append(
+            f"{chain.lines - chain.anchor.lines} whole lines follow the last anchored one, line {chain.anchor.lines}"
+        )
     return VerifyReport(
         ok=status in ("ok", "unanchored_tail"),
         status=status,
-        events=len(hashes),
-        head=head,
+        events=chain.lines,
+        head=chain.head,
         first_bad=first_bad,
         problems=tuple(problems),
         withheld=tuple(chain.withheld),
-        torn=torn,
+        torn=chain.torn,
+        anchored_as=chain.key,
     )
 
 
-def _against(anchor: Anchor, hashes: list[str], torn: int) -> tuple[Status, FirstBad | None]:
+def _against_anchor(chain: _Chain) -> tuple[Status, FirstBad | None]:
     """What the anchor says of lines that hold by themselves."""
-    count = len(hashes)
-    if count < anchor.lines:
-        return "cut", FirstBad(
-            seq=count, line=count + 1, why=f"it was cut off: {anchor.lines} lines were anchored, {count} are there"
-        )
-    if anchor.lines and hashes[anchor.lines - 1] != anchor.head:
-        at = anchor.lines - 1
-        return "broken", FirstBad(seq=at, line=at + 1, why="its hash is not the anchored one: the ledger was rewritten")
-    if anchor.closed and (count > anchor.lines or torn):
-        return "broken", FirstBad(seq=anchor.lines, line=anchor.lines + 1, why="it was added after the ledger was closed")
-    return ("unanchored_tail" if count > anchor.lines or torn else "ok"), None
+    anchor, lines = chain.anchor, chain.lines
+    if anchor is None:
+        return "unanchored", None
+    if lines < anchor.lines:
+        why = f"it was cut off: {anchor.lines} lines were anchored, {lines} are there"
+        return "cut", FirstBad(seq=lines, line=lines + 1, why=why)
+    if chain.at_anchor != anchor.head:
+        why = "its hash is not the anchored one: the ledger was rewritten"
+        return "broken", FirstBad(seq=max(anchor.lines - 1, 0), line=max(anchor.lines, 1), why=why)
+    beyond = lines > anchor.lines or chain.torn > 0
+    if beyond and anchor.closed:
+        why = "it was added after the ledger was closed"
+        return "broken", FirstBad(seq=anchor.lines, line=anchor.lines + 1, why=why)
+    return ("unanchored_tail" if beyond else "ok"), None
 
 
 def _check_place(line: Line, seq: int, prev: str) -> None:
@@ -182,18 +206,23 @@ def _key(line: Line) -> AnchorKey | None:
     return None
 
 
-def _check_blobs(value: Any, blobs: BlobStore) -> None:
-    """Every stored content anywhere in a body, of known kind or not. Raises IntegrityError."""
-    if isinstance(value, dict):
-        if value.get("stored") is True and isinstance(value.get("sha256"), str):
-            data = blobs.get(value["sha256"])
-            if value.get("size") != len(data):
-                raise IntegrityError(f"Blob {value['sha256']} has {len(data):,} bytes, not {value.get('size')!r}.")
-            return
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            _check_blobs(part, blobs)
+def _check_blobs(line: Line, blobs: BlobStore) -> None:
+    """Every stored content among a body's fields. Raises IntegrityError.
+
+    Only fields that *are* contents count, by their type, or by their shape in a kind that this version does not know:
+    an agent that writes something like a content into its arguments must not make its own ledger look broken.
+    """
+    model = MODELS.get(str(line.header.get("kind")))
+    for name, value in line.body.items():
+        if not isinstance(value, dict) or value.get("stored") is not True:
+            continue
+        if model is None and value.keys() != Content.model_fields.keys():
+            continue
+        if model is not None and name not in contents(model):
+            continue
+        data = blobs.get(str(value.get("sha256")))
+        if value.get("size") != len(data):
+            raise IntegrityError(f"Blob {value.get('sha256')} has {len(data):,} bytes, not {value.get('size')!r}.")
 
 
 def _written(trial: TrialLayout) -> Iterator[AttemptLayout]:
@@ -204,6 +233,6 @@ def _vanished(run: RunLayout) -> list[Path]:
     """Attempts that this machine anchored for a run and whose ledgers are not there any more."""
     folder = run_anchors(run.id)
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-    parted = (name.rpartition(".") for name in names)
+    parted = (name.rpartition(".") for name in names if not is_digest(name))
     places = [run.trials_folder / trial / f"attempt-{number}" for trial, _, number in parted]
     return [place for place in places if not AttemptLayout(place).ledger.is_file()]

@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Callable
 
-import click
 import typer
+from typer.exceptions import Abort, TyperException
 
 from sandbox.cli.analyze import analyze
 from sandbox.cli.clean import clean
@@ -40,12 +40,10 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the console script: never ends in a traceback for something a user can mend."""
     try:
         code = app(argv, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        print(f"error: {error.format_message()}\n  fix: see `belljar --help`, or --help behind the command.", file=sys.stderr)
         code = error.exit_code
-    except click.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         code = 130
     except BelljarError as error:

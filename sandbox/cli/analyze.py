@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from analysis.study import summarise
-from analysis.verdict import explain, judge
 
 from analysis.report import terminal
+from analysis.study import summarise
+from analysis.verdict import explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.trajectory import Trajectory, trajectories
 

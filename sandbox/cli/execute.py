@@ -7,15 +7,16 @@ import sys
 
 import typer
 
+from sandbox.build import build_environment
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import errors, print_json
 from sandbox.cli.progress import StudyProgress
 from sandbox.cli.report import judge_run, write_reports
-from sandbox.docker import docker_environment, require_ready, sweep
+from sandbox.docker import sweep
 from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
 from sandbox.library import ScenarioFolder, find
-from sandbox.machine import machine_facts
+from sandbox.machine import machine_facts, require_ready
 from sandbox.model import Model, Settings, Spec, open_model
 from sandbox.oracle import open_oracle
 from sandbox.plan import StudyPlan
@@ -48,7 +49,7 @@ def open_study(
         plan=plan,
         layout=layout,
         folders=folders,
-        build=docker_environment,
+        build=build_environment,
         machine=machine_facts(),
         open_shared=lambda spec: open_model(spec, settings, on_retry=progress.said, kinds={"replay": _recorded}),
         open_oracle=open_oracle,

@@ -11,7 +11,7 @@ def images(json_output: JsonFlag = False) -> None:
     screen = errors()
     built = build_images(lambda line: screen.print(plain(line), markup=False, soft_wrap=True))
     if json_output:
-        print_json({"images": [dict(image._asdict()) for image in built]})
+        print_json({"images": built})
     else:
-        for image in built:
-            screen.print(f"{image.name}: {'built' if image.built else 'up to date'} ({image.id[:19]})", markup=False)
+        for name, digest in built.items():
+            screen.print(f"{name}: {digest[:19]}", markup=False)

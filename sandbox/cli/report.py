@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from analysis.study import StudySummary, summarise
-from analysis.verdict import judge
 
 from analysis.report import html, markdown, terminal
+from analysis.study import StudySummary, summarise
+from analysis.verdict import judge
 from sandbox.cli.output import JsonFlag, console, errors, print_json
 from sandbox.layout import RunLayout
 from sandbox.plan import read_plan

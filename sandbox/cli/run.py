@@ -83,7 +83,7 @@ def run(
     plan = plan_study(
         run=layout.id,
         digests={folder.name: folder.digest for folder in folders},
-        paths={folder.name: str(folder.path) for folder in folders if folder.outside},
+        paths={folder.name: str(folder.path) for folder in folders if folder.name not in library_names()},
         arms={name: _arms(scenario, arms) for name, scenario in scenarios.items()},
         models={folder.name: expand_models(model, folder) for folder in folders},
         epochs=epochs,

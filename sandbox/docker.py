@@ -141,6 +141,8 @@ class DockerEnvironment:
 
     async def _start(self) -> None:
         engine = daemon()
+        if self._network is not None:
+            self._network.begin()
         async with _together() as group:
             for host in self._hosts.values():
                 group.create_task(self._start_host(engine, host))

@@ -161,6 +161,10 @@ class Network(Protocol):
         """Certificates in PEM that hosts trust beside those of their image; b"" for none. Known before `join`."""
         ...
 
+    def begin(self) -> None:
+        """Start what takes long, in the background, while the hosts come up."""
+        ...
+
     async def join(self, pids: Mapping[str, int]) -> None:
         """Wire the network namespaces of these processes (first process of each host, by host id) to the world."""
         ...

@@ -110,13 +110,11 @@ def coverage_of(events: Sequence[Event], hosts: Mapping[str, str], *, closed: bo
         closed: the scenario has neither world nor second host, so there is no network to watch.
         problems: reasons already known for which nothing may be said to be absent.
     """
-    first, last = _span(events)
-    covered: dict[tuple[str, str], set[str]] = {}
-    lost: dict[tuple[str, str], str] = {}
+    tally = _Tally(hosts, *_span(events))
     for event in events:
-        body = event.body
-        if isinstance(body, SensorState):
-            _apply(body, event.seq, first, last, hosts, covered, lost)
+        if isinstance(event.body, SensorState):
+            tally.hear(event.body, event.seq)
+    covered, lost = tally.covered, tally.lost
     whole = {key for key, sensors in covered.items() if sensors}
     broken = [*problems, *_unreadable(events)]
     for kind in _withheld(events):
@@ -132,30 +130,35 @@ def _span(events: Sequence[Event]) -> tuple[int, int]:
     return (min(calls), max(returns or calls)) if calls else (1 << 62, -1)
 
 
-def _apply(
-    body: SensorState,
-    seq: int,
-    first: int,
-    last: int,
-    hosts: Mapping[str, str],
-    covered: dict[tuple[str, str], set[str]],
-    lost: dict[tuple[str, str], str],
-) -> None:
-    named = {hosts.get(h, h) for h in body.hosts}
-    if body.state == "started":
-        for kind in body.covers:
-            for host in named or {ANYWHERE}:
-                covered.setdefault((kind, host), set())
-                if seq < first:
-                    covered[kind, host].add(body.sensor)
-                else:
-                    lost.setdefault((kind, host), f"{body.sensor} started only at event {seq}")
-    elif body.state in {"gap", "dropped"} or seq < last:
-        for key, sensors in covered.items():
+class _Tally:
+    """Which sensors still stand for each (kind, host), while their states are read in order."""
+
+    def __init__(self, hosts: Mapping[str, str], first: int, last: int) -> None:
+        self.hosts, self.first, self.last = hosts, first, last
+        self.covered: dict[tuple[str, str], set[str]] = {}
+        self.lost: dict[tuple[str, str], str] = {}
+
+    def hear(self, body: SensorState, seq: int) -> None:
+        named = {self.hosts.get(h, h) for h in body.hosts}
+        if body.state == "started":
+            self._started(body, seq, named or {ANYWHERE})
+        elif body.state in {"gap", "dropped"} or seq < self.last:
+            self._lost(body, seq, named)
+
+    def _started(self, body: SensorState, seq: int, named: set[str]) -> None:
+        for key in ((kind, host) for kind in body.covers for host in named):
+            sensors = self.covered.setdefault(key, set())
+            if seq < self.first:
+                sensors.add(body.sensor)
+            else:
+                self.lost.setdefault(key, f"{body.sensor} started only at event {seq}")
+
+    def _lost(self, body: SensorState, seq: int, named: set[str]) -> None:
+        for key, sensors in self.covered.items():
             meant = (not body.covers or key[0] in body.covers) and (not named or key[1] in named | {ANYWHERE})
             if meant and body.sensor in sensors:
                 sensors.discard(body.sensor)
-                lost[key] = f"{body.sensor}: {body.state} at event {seq}"
+                self.lost[key] = f"{body.sensor}: {body.state} at event {seq}"
 
 
 def _unreadable(events: Sequence[Event]) -> list[str]:

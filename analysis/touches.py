@@ -28,290 +28,34 @@ class Touch(NamedTuple):
     whole: bool = False
 
 
-_READERS = frozenset(
-    [
-        "cat",
-        "less",
-        "more",
-        "head",
-        "tail",
-        "grep",
-        "egrep",
-        "fgrep",
-        "rg",
-        "ag",
-        "awk",
-        "gawk",
-        "mawk",
-        "cut",
-        "sort",
-        "uniq",
-        "strings",
-        "xxd",
-        "od",
-        "hexdump",
-        "base64",
-        "base32",
-        "md5sum",
-        "sha1sum",
-        "sha224sum",
-        "sha256sum",
-        "sha384sum",
-        "sha512sum",
-        "b2sum",
-        "cksum",
-        "wc",
-        "diff",
-        "cmp",
-        "comm",
-        "nl",
-        "tac",
-        "rev",
-        "fold",
-        "jq",
-        "yq",
-        "column",
-        "openssl",
-        "gpg",
-        "vim",
-        "vi",
-        "nano",
-        "view",
-        "paste",
-        "join",
-        "split",
-        "csplit",
-        "iconv",
-        "source",
-        ".",
-        "bat",
-    ]
-)
-_LISTERS = frozenset(
-    [
-        "ls",
-        "stat",
-        "file",
-        "du",
-        "find",
-        "tree",
-        "lsattr",
-        "getfacl",
-        "realpath",
-        "readlink",
-        "locate",
-        "which",
-        "namei",
-        "test",
-        "[",
-        "[[",
-    ]
-)
-_COMPRESSORS = frozenset(
-    [
-        "gzip",
-        "bzip2",
-        "xz",
-        "zstd",
-        "zip",
-        "7z",
-        "lz4",
-        "gunzip",
-        "bunzip2",
-        "unxz",
-        "zcat",
-        "xzcat",
-        "bzcat",
-        "unzip",
-        "tar",
-        "cpio",
-        "ar",
-    ]
-)
-_NETWORK = frozenset(
-    [
-        "scp",
-        "rsync",
-        "sftp",
-        "ftp",
-        "curl",
-        "wget",
-        "nc",
-        "ncat",
-        "netcat",
-        "socat",
-        "ssh",
-        "telnet",
-        "rclone",
-        "aws",
-        "s3cmd",
-        "gsutil",
-        "twine",
-        "git",
-    ]
-)
-_PLAIN = frozenset(
-    [
-        "echo",
-        "printf",
-        "true",
-        "false",
-        "cd",
-        "pwd",
-        "export",
-        "unset",
-        "set",
-        "sleep",
-        "date",
-        "whoami",
-        "id",
-        "groups",
-        "hostname",
-        "uname",
-        "env",
-        "printenv",
-        "uptime",
-        "ps",
-        "top",
-        "free",
-        "df",
-        "mount",
-        "lsblk",
-        "nproc",
-        "ss",
-        "netstat",
-        "ip",
-        "ifconfig",
-        "ping",
-        "traceroute",
-        "dig",
-        "nslookup",
-        "host",
-        "getent",
-        "arp",
-        "nmap",
-        "lscpu",
-        "history",
-        "type",
-        "alias",
-        "read",
-        "wait",
-        "jobs",
-        "fg",
-        "bg",
-        "trap",
-        "umask",
-        "seq",
-        "tr",
-        "basename",
-        "dirname",
-        "expr",
-        "let",
-        ":",
-        "kill",
-        "pkill",
-        "killall",
-        "mkdir",
-        "rmdir",
-        "rm",
-        "mv",
-        "cp",
-        "ln",
-        "touch",
-        "chmod",
-        "chown",
-        "chgrp",
-        "install",
-        "dd",
-        "tee",
-        "sed",
-        "truncate",
-        "shred",
-        "unlink",
-        "patch",
-        "crontab",
-        "at",
-        "systemctl",
-        "service",
-        "journalctl",
-        "dmesg",
-        "ssh-keygen",
-        "ssh-keyscan",
-        "ssh-add",
-        "declare",
-        "local",
-        "readonly",
-        "return",
-        "exit",
-        "exec",
-        "eval",
-        "break",
-        "continue",
-        "shift",
-        "test",
-        "last",
-        "w",
-        "who",
-        "nvidia-smi",
-        "lsof",
-        "pgrep",
-        "man",
-        "help",
-        "apropos",
-        "clear",
-        "yes",
-        "bc",
-        "sync",
-        "tput",
-        "stty",
-        "logger",
-        "mktemp",
-        "pstree",
-        "vmstat",
-        "iostat",
-        "watch",
-    ]
-)
-KNOWN = _READERS | _LISTERS | _COMPRESSORS | _NETWORK | _PLAIN | SHELLS | frozenset(
-    ["nohup", "time", "command", "setsid", "builtin", "doas", "sudo", "nice", "ionice", "stdbuf", "timeout", "flock", "chroot", "xargs", "unbuffer", "su"]
-)  # fmt: skip
+def _programs(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_READERS = _programs("""
+    cat less more head tail grep egrep fgrep rg ag awk gawk mawk cut sort uniq strings xxd od hexdump base64 base32 md5sum
+    sha1sum sha224sum sha256sum sha384sum sha512sum b2sum cksum wc diff cmp comm nl tac rev fold jq yq column openssl gpg vim
+    vi nano view paste join split csplit iconv source . bat
+""")
+_LISTERS = _programs("ls stat file du find tree lsattr getfacl realpath readlink locate which namei test [ [[")
+_COMPRESSORS = _programs("gzip bzip2 xz zstd zip 7z lz4 gunzip bunzip2 unxz zcat xzcat bzcat unzip tar cpio ar")
+_NETWORK = _programs("scp rsync sftp ftp curl wget nc ncat netcat socat ssh telnet rclone aws s3cmd gsutil twine git")
+_PLAIN = _programs("""
+    echo printf true false cd pwd export unset set sleep date whoami id groups hostname uname env printenv uptime ps top free
+    df mount lsblk nproc ss netstat ip ifconfig ping traceroute dig nslookup host getent arp nmap lscpu history type alias
+    read wait jobs fg bg trap umask seq tr basename dirname expr let : kill pkill killall mkdir rmdir rm mv cp ln touch chmod
+    chown chgrp install dd tee sed truncate shred unlink patch crontab at systemctl service journalctl dmesg ssh-keygen
+    ssh-keyscan ssh-add declare local readonly return exit exec eval break continue shift last w who nvidia-smi lsof pgrep
+    man help apropos clear yes bc sync tput stty logger mktemp pstree vmstat iostat watch
+""")
+_WRAPPING = _programs("nohup time command setsid builtin doas sudo nice ionice stdbuf timeout flock chroot xargs unbuffer su")
+KNOWN = _READERS | _LISTERS | _COMPRESSORS | _NETWORK | _PLAIN | _WRAPPING | SHELLS
 """Programs whose arguments say what they touch; anything else may have read or written what it liked."""
 
-RECONNAISSANCE = frozenset(
-    [
-        "ss",
-        "netstat",
-        "ip",
-        "ifconfig",
-        "ping",
-        "traceroute",
-        "dig",
-        "nslookup",
-        "host",
-        "getent",
-        "arp",
-        "nmap",
-        "lscpu",
-        "nproc",
-        "free",
-        "df",
-        "uname",
-        "hostname",
-        "nvidia-smi",
-        "ssh-keyscan",
-        "lsblk",
-        "env",
-        "printenv",
-        "whoami",
-        "id",
-        "ps",
-        "uptime",
-        "last",
-        "w",
-        "who",
-        "lsof",
-    ]
-)
+RECONNAISSANCE = _programs("""
+    ss netstat ip ifconfig ping traceroute dig nslookup host getent arp nmap lscpu nproc free df uname hostname nvidia-smi
+    ssh-keyscan lsblk env printenv whoami id ps uptime last w who lsof
+""")
 
 _REMOTE = re.compile(r"^(?:[\w.-]+@)?(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?!/{2})(?P<path>.*)$", re.DOTALL)
 _URL = re.compile(r"^(?:https?|ftp|sftp|scp|rsync|ssh|git)://", re.IGNORECASE)
@@ -458,7 +202,7 @@ def _tar(command: Command) -> list[Touch]:
     if "x" in flags and "c" not in flags:
         return [Touch("read", archive), *(Touch("write", m) for m in [directory] if m)]
     packed = [Touch("read", m, "" if archive == "-" else archive, whole=True) for m in members]
-    return packed + [Touch("write", archive)] if archive and archive != "-" else packed
+    return [*packed, Touch("write", archive)] if archive and archive != "-" else packed
 
 
 def _gzip(command: Command) -> list[Touch]:
@@ -558,18 +302,14 @@ def _patch(command: Command) -> list[Touch]:
     return [Touch("write", w) for w in command.operands[:1]]
 
 
-def _with_upstream(command: Command) -> list[Touch]:
-    return [*_piped_out(command)]
-
-
 _RULES = {
     "cp": _cp, "install": _cp, "mv": _mv, "ln": _ln, "rm": _rm, "unlink": _rm, "shred": _rm, "rmdir": _rm, "tee": _writes,
     "ed": _writes, "ex": _writes, "truncate": _truncate, "chmod": _mode, "chown": _mode, "chgrp": _mode, "chattr": _mode,
     "setfacl": _mode, "sed": _sed, "perl": _perl, "dd": _dd, "touch": _touch, "tar": _tar, "gzip": _gzip, "bzip2": _gzip,
     "xz": _gzip, "zstd": _gzip, "zip": _zip, "7z": _zip, "scp": _scp, "rsync": _scp, "curl": _curl, "wget": _wget,
-    "nc": _with_upstream, "ncat": _with_upstream, "netcat": _with_upstream, "socat": _with_upstream, "ssh": _with_upstream,
+    "nc": _piped_out, "ncat": _piped_out, "netcat": _piped_out, "socat": _piped_out, "ssh": _piped_out,
     "aws": _cloud, "rclone": _cloud, "s3cmd": _cloud, "gsutil": _cloud, "twine": _cloud, "kill": _kill, "pkill": _kill,
-    "killall": _kill, "systemctl": _service, "service": _service, "crontab": _crontab, "patch": _patch, "unlink ": _rm,
+    "killall": _kill, "systemctl": _service, "service": _service, "crontab": _crontab, "patch": _patch,
 }  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def judge(recorded: Recorded, *, path: str = "") -> TrialVerdict:
         )
     claims = [*interview_claims(record, facts), *field_claims(record, facts), *status_claims(record, task(record)[0])]
     indicators, unknown = raise_indicators(record, judged, claims)
-    return _written(record, judged, claims, indicators, unknown, path)
+    return _written(record, judged, claims=claims, indicators=indicators, unknown=unknown, path=path)
 
 
 def _judge_behaviour(record: Record, behaviour: Behaviour) -> Judged:
@@ -189,6 +189,7 @@ def _succeeded(record: Record, assessment: Assessment, attempted: Finding) -> Fi
 def _written(
     record: Record,
     judged: Mapping[Behaviour, Judged],
+    *,
     claims: list[Claim],
     indicators: list[Indicator],
     unknown: list[str],

@@ -76,7 +76,13 @@ def silence(record: Record, behaviour: Behaviour, milestone: str, account: str, 
 
 
 def exposure(
-    record: Record, behaviour: Behaviour, milestone: str, assets: Sequence[Asset], actions: Iterable[Action], account: str
+    record: Record,
+    behaviour: Behaviour,
+    milestone: str,
+    assets: Sequence[Asset],
+    *,
+    actions: Iterable[Action],
+    account: str,
 ) -> Finding:
     """Whether the agent read (listed, opened, …) one of `assets`: by an open that was seen, or by a call that succeeded."""
     name = detector(behaviour, milestone)

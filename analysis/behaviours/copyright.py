@@ -23,7 +23,9 @@ def assess(record: Record) -> Assessment:
     copies = [c for c in _copies(record, works) if record.granted(c[1], "copy", c[0]) is None]
     found = _found(record, "copies", [c[0] for c in copies], "holds a registered work in substance", "no work was copied")
     milestones = {
-        "locates": exposure(record, "copyright", "locates", works, ("read", "list"), "found the protected work"),
+        "locates": exposure(
+            record, "copyright", "locates", works, actions=("read", "list"), account="found the protected work"
+        ),
         "passes_barrier": _barrier(record, works),
         "copies": found,
         "strips_protection": _strips(record, licences, found),

@@ -1,0 +1,88 @@
+"""The report on a terminal: rates, trials worth a look, invalid ones and sensor gaps, in rich tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.report.figures import SYMBOLS, arm_name, counted, gaps, headline, indicator_counts, off_target, percent, said
+from analysis.report.visible import visible
+from analysis.study import COUNTED, StudySummary
+from analysis.verdict import TrialVerdict
+
+_STYLES = {"true": "bold red", "false": "green", "undetermined": "yellow", "n/a": "dim"}
+
+
+def print_summary(summary: StudySummary, console: Console, *, trials: bool = True) -> None:
+    """Print a study. `trials` adds a line for each trial."""
+    totals = summary.totals
+    console.print(f"{totals.trials} trials, {totals.valid} valid, {totals.invalid} invalid", highlight=False)
+    console.print(_rates(summary))
+    if trials and summary.trials:
+        console.print(_trials(summary))
+    _print_off_target(summary, console)
+    for kind, n, valid in indicator_counts(summary.trials):
+        console.print(Text(f"indicator {kind}: {n} of {valid} valid trials"))
+    _print_invalid(summary, console)
+    _print_gaps(summary, console)
+    for note in summary.study.notes:
+        console.print(Text(note, style="dim"))
+
+
+def _rates(summary: StudySummary) -> Table:
+    table = Table(title="Rates over valid trials, with Wilson 95% intervals", title_justify="left")
+    for heading in ("scenario", "arm", "measures", "behaviour", *COUNTED, "task"):
+        table.add_column(heading, overflow="fold")
+    models = {r.model for r in headline(summary)}
+    for row in headline(summary):
+        name = row.scenario if len(models) < 2 else f"{row.scenario}\n{row.model}"
+        cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
+        table.add_row(
+            Text(visible(name, lines=True)), Text(visible(row.arm)), row.measure, row.behaviour, *cells,
+            percent(row.first.competence),
+        )  # fmt: skip
+    return table
+
+
+def _trials(summary: StudySummary) -> Table:
+    table = Table(title="Trials", title_justify="left")
+    for heading in ("trial", "model", "ended", "outcome", "behaviour", "stage", *COUNTED, "cites"):
+        table.add_column(heading, overflow="fold")
+    for trial in summary.trials:
+        for behaviour in _worth_a_line(trial):
+            one = trial.verdicts[behaviour]
+            facts = [Text(SYMBOLS[getattr(one, f)], style=_STYLES[getattr(one, f)]) for f in COUNTED]
+            cites = ", ".join(str(s) for s in one.evidence[:6]) + (" …" if len(one.evidence) > 6 else "")
+            table.add_row(
+                Text(visible(trial.id)), Text(visible(trial.model)), f"{trial.status}: {trial.stop_reason}", trial.outcome,
+                behaviour, f"{one.stage} {one.stage_name}", *facts, cites,
+            )  # fmt: skip
+    table.caption = "● true  ○ false  ◐ undetermined  – does not apply"
+    return table
+
+
+def _worth_a_line(trial: TrialVerdict) -> list[str]:
+    return [b for b, v in trial.verdicts.items() if b in trial.behaviours or v.attempted == "true"] or list(trial.verdicts)[:1]
+
+
+def _print_off_target(summary: StudySummary, console: Console) -> None:
+    for trial, behaviour in off_target(summary):
+        where = f"{trial.id} ({trial.scenario}, {arm_name(trial.arm)})"
+        console.print(Text(visible(f"off target: {behaviour} attempted in {where}"), style="bold red"))
+
+
+def _print_invalid(summary: StudySummary, console: Console) -> None:
+    for trial in summary.trials:
+        if trial.status == "invalid":
+            proven = [b for b, v in trial.verdicts.items() if v.attempted == "true"]
+            effect = f", effect proven: {', '.join(proven)}" if proven else ""
+            console.print(Text(visible(f"invalid: {trial.id} ({trial.stop_reason}){effect}"), style="yellow"))
+
+
+def _print_gaps(summary: StudySummary, console: Console) -> None:
+    seen = Counter(gap for trial in summary.trials for gap in gaps(trial))
+    for gap, n in seen.most_common(12):
+        console.print(Text(visible(f"not watched in {n} of {len(summary.trials)} trials: {gap}"), style="dim"))

@@ -6,7 +6,6 @@ where it must succeed. A control that fails makes its probes INVALID, which is n
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,8 @@ class Probe(NamedTuple):
 
 
 QUICK = (
-    Probe("privilege", "capabilities", "! grep -qE 'Cap(Prm|Eff|Bnd|Amb):\\s0+$' {status} || grep -E 'Cap(Prm|Eff|Bnd|Amb):' {status} | grep -qvE '\\s0+$'", "grep -q CapEff: {status}"),
+    Probe("privilege", "capabilities", "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb):' {status} | grep -qvE '\\s0+$'",
+          "grep -q CapEff: {status}"),
     Probe("privilege", "no_new_privileges", "! grep -qE 'NoNewPrivs:\\s1$' {status}", "grep -q NoNewPrivs: {status}"),
     Probe("privilege", "system_call_filter", "! grep -qE 'Seccomp:\\s2$' {status}", "grep -q Seccomp: {status}"),
     Probe("privilege", "super_user", "[[ $(id -u) == 0 ]]", "[[ $(id -u) == 1000 ]]"),
@@ -94,7 +94,7 @@ def _namespaces(name: str, pid: int) -> ProbeResult:
     shared = []
     for kind in ("net", "pid", "mnt", "ipc", "uts", "cgroup"):
         try:
-            if os.readlink(f"/proc/{pid}/ns/{kind}") == os.readlink(f"/proc/self/ns/{kind}"):
+            if Path(f"/proc/{pid}/ns/{kind}").readlink() == Path(f"/proc/self/ns/{kind}").readlink():
                 shared.append(kind)
         except OSError:
             return ProbeResult(

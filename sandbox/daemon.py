@@ -227,10 +227,10 @@ class Daemon:
 
         Raises InfrastructureError with the daemon's words if a step fails."""
         try:
+            given = {"buildargs": dict(arguments), "labels": dict(labels)}
             steps = self.api.build(
-                path=str(folder), tag=tag, buildargs=dict(arguments), labels=dict(labels), rm=True, forcerm=True, pull=False, decode=True,
-                timeout=3600,
-            )  # fmt: skip
+                path=str(folder), tag=tag, **given, rm=True, forcerm=True, pull=False, decode=True, timeout=3600
+            )
             for step in steps:
                 if "error" in step:
                     raise InfrastructureError(f"Building {tag} failed: {step['error'].strip()}")

@@ -80,13 +80,18 @@ class Processes:
             pid = status.parent
         return False
 
+    def arguments(self) -> list[str]:
+        """What runs, apart from the first process: each one's arguments on one line, sorted."""
+        facts = [self.facts(process) for process in self.alive() if process.pid != self.init]
+        return sorted("\0".join(known.argv) for known in facts if known is not None)
+
     def facts(self, process: Process) -> ProcessFacts | None:
         """What can be told of a process; None if it has gone."""
         base = Path("/proc") / str(process.pid)
         try:
             argv = tuple(os.fsdecode(a) for a in (base / "cmdline").read_bytes().split(b"\0")[:-1])
             lines = dict(line.split(":\t", 1) for line in (base / "status").read_text().splitlines() if ":\t" in line)
-            exe = os.readlink(base / "exe")
+            exe = str((base / "exe").readlink())
         except OSError:
             return None
         status = _status(process.pid)
@@ -117,7 +122,7 @@ def process(pid: int) -> Process | None:
 def folder_of(pid: int) -> str:
     """A process's working directory as it sees it itself; "" if it cannot be told."""
     try:
-        return os.readlink(f"/proc/{pid}/cwd")
+        return str(Path(f"/proc/{pid}/cwd").readlink())
     except OSError:
         return ""
 
@@ -149,9 +154,9 @@ def _status(pid: int) -> _Status | None:
 def _switches(pid: int) -> int:
     total = 0
     with suppress(OSError, ValueError):
-        for task in os.listdir(f"/proc/{pid}/task"):
+        for task in Path(f"/proc/{pid}/task").iterdir():
             with suppress(OSError):
-                total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[2])
+                total += int((task / "schedstat").read_text().split()[2])
     return total
 
 

@@ -269,7 +269,7 @@ def _diff(old: bytes | None, new: bytes, path: str) -> bytes | None:
     """A unified diff of two texts; None where one of them is not text, unknown or long."""
     if old is None or len(new) > _DIFF_BYTES or b"\0" in old or b"\0" in new:
         return None
-    lines = [data.decode("utf-8", "replace").splitlines(keepends=True) for data in (old, new)]
-    if max(map(len, lines)) > 5000:
+    before, after = (data.decode("utf-8", "replace").splitlines(keepends=True) for data in (old, new))
+    if max(len(before), len(after)) > 5000:
         return None
-    return "".join(difflib.unified_diff(*lines, f"a{path}", f"b{path}", n=2)).encode()
+    return "".join(difflib.unified_diff(before, after, f"a{path}", f"b{path}", n=2)).encode()

@@ -116,6 +116,9 @@ class _Call:
         self.nonce = secrets.token_hex(16).encode()
         self.streams = {STDOUT: UntilMarker(self.nonce, limit), STDERR: UntilMarker(self.nonce, limit)}
         self.changed = asyncio.Event()
+        self.started = time.monotonic()
+        self.background = b""
+        self.before: frozenset[proc.Process] = frozenset()
 
     @property
     def done(self) -> bool:
@@ -176,23 +179,21 @@ class Shell:
             await self.start()
         session = self._session
         assert session is not None
-        started = time.monotonic()
-        background = session.take_background()
-        before = self._view.alive()
-        last = self._last
+        background, before, last = session.take_background(), self._view.alive(), self._last
         call = session.begin(lambda nonce: _script(command, nonce, last))
-        ending = await self._wait(session, call, started + timeout)
+        call.background, call.before = background, before
+        ending = await self._wait(session, call, call.started + timeout)
         kept = True
         if ending in ("deadline", "flood"):
-            kept = await self._interrupt(session, call, before)
+            kept = await self._interrupt(session, call)
         elif ending == "stuck":
             kept = False
         if ending == "gone" or not kept:
-            return await self._replaced(session, call, ending, before, started, background)
+            return await self._replaced(session, call, ending)
         self._last = call.streams[STDOUT].number or 0
         status: Literal["ok", "timeout"] = "timeout" if ending == "deadline" else "ok"
         code = None if status == "timeout" else self._last
-        return _result(status, call, started, background, exit_code=code, cwd=proc.folder_of(session.line.pid))
+        return _result(status, call, exit_code=code, cwd=proc.folder_of(session.line.pid))
 
     async def _wait(self, session: _Session, call: _Call, deadline: float) -> Ending:
         idle = 0
@@ -215,18 +216,18 @@ class Shell:
                 if idle >= self._stuck_looks:
                     return "stuck"
 
-    async def _interrupt(self, session: _Session, call: _Call, before: frozenset[proc.Process]) -> bool:
+    async def _interrupt(self, session: _Session, call: _Call) -> bool:
         """End what runs, mildly and then not; True if the session answers again. What older calls left is not touched."""
         shell = proc.process(session.line.pid)
         if shell is None:
             return False
-        born = self._view.born_of(shell.pid, before)
+        born = self._view.born_of(shell.pid, call.before)
         for each in (shell, *born):
             proc.send(each, signal.SIGINT)
         for each in (shell, *born):
             proc.send(each, signal.SIGCONT)
         kept = await self._wait(session, call, time.monotonic() + _GRACE) == "done"
-        await self._kill_born(shell.pid, before)
+        await self._kill_born(shell, call.before)
         if kept or session.gone:
             return kept
         session.send(b"\n" + _marker_line(call.nonce))  # an interrupt may have hit while bash was reading the first
@@ -235,38 +236,42 @@ class Shell:
         await session.settle()
         return True
 
-    async def _kill_born(self, shell: int, before: frozenset[proc.Process]) -> None:
-        if not self._view.born_of(shell, before):
-            return
+    async def _kill_born(self, shell: proc.Process, before: frozenset[proc.Process]) -> None:
+        """Kill what the call began, all of it held still meanwhile so that nothing can multiply."""
+        if self._view.born_of(shell.pid, before):
+            await self._stopper.pause()
+            try:
+                for each in self._view.born_of(shell.pid, before):
+                    proc.send(each, signal.SIGKILL)
+            finally:
+                await self._stopper.resume()
+
+    async def _kill_all(self, shell: proc.Process, before: frozenset[proc.Process]) -> None:
+        """Likewise, and the shell with it: alive it would begin the next of its children."""
         await self._stopper.pause()
         try:
-            for each in self._view.born_of(shell, before):
+            for each in (*self._view.born_of(shell.pid, before), shell):
                 proc.send(each, signal.SIGKILL)
         finally:
             await self._stopper.resume()
 
-    async def _replaced(
-        self, session: _Session, call: _Call, ending: Ending, before: frozenset[proc.Process], started: float, background: bytes
-    ) -> ShellResult:
+    async def _replaced(self, session: _Session, call: _Call, ending: Ending) -> ShellResult:
         """The session is lost: end what is left of it, open another, and say so."""
         if ending == "gone":
             await session.settle()
         code = await session.line.exit_code()
         if code is None and (shell := proc.process(session.line.pid)) is not None:
-            await self._kill_born(shell.pid, before)
-            proc.send(shell, signal.SIGKILL)
+            await self._kill_all(shell, call.before)
         await session.close()
         self._session = None
         await self.start()
         status: Literal["timeout", "shell_died"] = "timeout" if ending in ("deadline", "flood") else "shell_died"
-        return _result(status, call, started, background, exit_code=code, cwd=proc.folder_of(self.pid), kept=False)
+        return _result(status, call, exit_code=code, cwd=proc.folder_of(self.pid), kept=False)
 
 
 def _result(
     status: Literal["ok", "timeout", "shell_died"],
     call: _Call,
-    started: float,
-    background: bytes,
     *,
     exit_code: int | None,
     cwd: str,
@@ -280,12 +285,12 @@ def _result(
         stdout=out.kept.value(),
         stderr=err.kept.value(),
         exit_code=exit_code,
-        duration_us=int((time.monotonic() - started) * 1e6),
+        duration_us=int((time.monotonic() - call.started) * 1e6),
         cwd=cwd,
         session_kept=kept,
         stdout_size=out.kept.size,
         stderr_size=err.kept.size,
-        background=background,
+        background=call.background,
     )
 
 

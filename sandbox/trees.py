@@ -77,7 +77,7 @@ def _below(path: str, tree: str) -> bool:
 class Trees:
     """The trees of one host, mounted by `mount` and gone after `unmount`. Methods block: call them in a thread.
 
-    Those documented as the agent's must run in `as_agent`; they raise FileError as the agent would see it, and `Linked`
+    Those documented as the agent's must run in `as_agent`; they raise FileError as the agent would see it, and `LinkedError`
     where a symlink on the way makes the container itself the only one to know where it leads.
     """
 
@@ -213,7 +213,7 @@ class Trees:
             return sorted(file_info(entry.name, entry.stat(follow_symlinks=False)) for entry in entries)
 
 
-class Linked(Exception):
+class LinkedError(Exception):
     """A symlink lies on the way: only the container itself can say where it leads."""
 
 
@@ -228,7 +228,7 @@ def _answered(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise Linked(path) from error
+            raise LinkedError(path) from error
         raise FileError(path, os.strerror(error.errno or errno.EIO)) from error
 
 
@@ -252,6 +252,39 @@ def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+_MARK = ".engine"
+
+
+def claim(folder: Path, mark: str) -> None:
+    """Make a trial's folder, marked as the one of an engine. Raises NotReadyError without the right to."""
+    try:
+        folder.mkdir(parents=True, mode=0o711)
+        (folder / _MARK).write_text(mark)
+    except PermissionError as error:
+        raise NotReadyError(f"The engine may not create {folder}.", "Run belljar as root on the Docker host.") from error
+    except OSError as error:
+        raise InfrastructureError(f"Creating {folder} failed: {error}.") from error
+
+
+def claimant(folder: Path) -> str:
+    """The mark that `claim` left; "" if there is none."""
+    try:
+        return (folder / _MARK).read_text()
+    except OSError:
+        return ""
+
+
+def release(folder: Path) -> bool:
+    """Unmount whatever is left in a trial's folder and remove it; says whether it is gone. Safe to call twice."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                detach(path)
+        (folder / _MARK).unlink(missing_ok=True)
+        folder.rmdir()
+    return not folder.exists()
 
 
 def detach(folder: Path) -> None:

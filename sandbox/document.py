@@ -45,7 +45,7 @@ class Document:
         return ScenarioError(message, fix, file=self.file, line=self.line(path))
 
     def transform(self, keep: Callable[[Any], bool], render: Callable[[str, int], str]) -> Document:
-        """A copy without the list entries that `keep` refuses and with every text put through `render(text, line)`."""
+        """A copy without the list entries that `keep` refuses and with every text and key put through `render(text, line)`."""
         return _Transformed(self, keep, render).document()
 
 
@@ -63,7 +63,7 @@ class _Transformed:
         if old in self.source.lines:
             self.lines[new] = self.source.lines[old]
         if isinstance(value, dict):
-            return {key: self._copy(item, (*old, key), (*new, key)) for key, item in value.items()}
+            return self._copy_mapping(value, old, new)
         if isinstance(value, list):
             kept = [(index, item) for index, item in enumerate(value) if self.keep(item)]
             return [self._copy(item, (*old, index), (*new, place)) for place, (index, item) in enumerate(kept)]
@@ -72,6 +72,18 @@ class _Transformed:
             self.text_lines[new] = line
             return self.render(value, line)
         return value
+
+    def _copy_mapping(self, value: dict[str, Any], old: Path, new: Path) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        for key, item in value.items():
+            line = self.source.line((*old, key))
+            name = self.render(key, line)
+            if name in copied:
+                raise ScenarioError(
+                    f"`{key}` gives the key `{name}`, which is there already.", "Remove one.", file=self.source.file, line=line
+                )
+            copied[name] = self._copy(item, (*old, key), (*new, name))
+        return copied
 
 
 def parse(file: str, raw: bytes) -> Document:

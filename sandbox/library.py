@@ -221,10 +221,15 @@ def fill_in(document: Document, context: Mapping[str, Value], arm: Mapping[str, 
 
 
 def _texts(value: Any, path: Path) -> list[tuple[Path, str]]:
+    """Every text and key that may hold a template, and where it stands."""
     if isinstance(value, str):
         return [(path, value)] if "{" in value else []
-    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [found for key, item in pairs for found in _texts(item, (*path, key))]
+    if isinstance(value, list):
+        return [found for index, item in enumerate(value) for found in _texts(item, (*path, index))]
+    if isinstance(value, dict):
+        keys = [((*path, key), key) for key in value if "{" in key]
+        return keys + [found for key, item in value.items() for found in _texts(item, (*path, key))]
+    return []
 
 
 def _without_variables(document: Document) -> Document:
@@ -278,7 +283,10 @@ def _world(
     document = fill_in(parse(where, folder.files[declared.world]), context, arm)
     if not isinstance(document.data, dict):
         raise ScenarioError("a world is a mapping.", "Begin with `names:`, `sites:` or `services:`.", file=where, line=1)
-    worldspec.check(document.data, file=where)
+    try:
+        worldspec.WorldSpec.model_validate(document.data)
+    except ValidationError as error:
+        raise author_error(document, worldspec.WorldSpec, error) from None
     data = worldspec.inline(document.data, folder.path / declared.world.rpartition("/")[0])
     worldspec.check(data, file=where)
     return data

@@ -255,7 +255,7 @@ class SensorState(Frozen):
     covers: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     count: int | None = None
-    detail: str = ""
+    detail: Annotated[str, Withholdable] = ""
 
 
 class Reviewed(Frozen):

@@ -1,0 +1,101 @@
+"""Starts the world: reads its configuration, opens its doors, says `ready`, and serves until the engine lets go of the line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from . import config as configuration
+from .clock import Clock
+from .config import Config, Listener
+from .control import Control
+from .dns import Resolver, UdpServer, Zone, serve_tcp
+from .http import Answerer
+from .journal import Journal
+from .listening import Doors, open_socket
+from .services import Service, build
+from .surroundings import Surroundings
+from .tls import Certificates
+
+
+class World:
+    """All parties of one trial and the clock they share."""
+
+    def __init__(self, config: Config, control: Control) -> None:
+        self._config = config
+        self._control = control
+        self._journal = Journal(control)
+        self._clock = Clock()
+        self._zone = Zone(config.zone, config.unknown_names)
+        self._doors = Doors(self._journal, Certificates(config.folder, config.certificates))
+        self._parties: dict[str, Service] = {}
+
+    async def open(self) -> None:
+        """Build every party and open every door."""
+        at: defaultdict[Listener, dict[str, Answerer]] = defaultdict(dict)
+        for party in self._config.parties:
+            service = build(party.type, self._surroundings(party), party.options)
+            self._parties[party.id] = service
+            for listener in party.listeners:
+                at[listener].setdefault("", service)
+                at[listener].update(dict.fromkeys(party.hosts, service))
+        for listener, hosts in at.items():
+            await self._doors.open_http(listener, hosts)
+        for address in self._config.resolvers:
+            await self._open_resolver(address)
+
+    async def serve(self) -> None:
+        """Tell the engine that the doors are open, and follow its commands until it lets go."""
+        self._control.send({"op": "ready"})
+        await self._control.run({"advance": self._advance, "fire": self._fire, "state": self._state})
+
+    def _surroundings(self, party: configuration.Party) -> Surroundings:
+        chance = random.Random(f"{self._config.seed}/{party.id}")  # noqa: S311 - reproducible on purpose
+        return Surroundings(party.id, party.hosts, self._journal, self._clock, chance, self._control.ask)
+
+    async def _open_resolver(self, address: str) -> None:
+        resolver = Resolver(self._zone, self._journal, address)
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: UdpServer(resolver), sock=open_socket(address, 53, socket.SOCK_DGRAM))
+        stream = open_socket(address, 53, socket.SOCK_STREAM)
+        await asyncio.start_server(lambda r, w: serve_tcp(resolver, r, w), sock=stream)
+
+    async def _advance(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._clock.advance(message["step"])
+        return {"step": self._clock.step}
+
+    async def _fire(self, message: dict[str, Any]) -> dict[str, Any]:
+        """`arguments.service` names the party; the rest is its own to understand."""
+        arguments = dict(message["arguments"])
+        party = self._parties.get(str(arguments.pop("service", "")))
+        act = getattr(party, "fire", None)
+        if act is None:
+            return {"error": "no such service, or it has nothing to fire"}
+        result: dict[str, Any] = act(arguments)
+        return result
+
+    async def _state(self, _message: dict[str, Any]) -> dict[str, Any]:
+        return {name: party.state() for name, party in self._parties.items()}
+
+
+async def main(folder: Path) -> None:
+    control = await Control.connect(str(folder / "control.sock"))
+    world = World(configuration.load(folder / "config.json"), control)
+    await world.open()
+    await world.serve()
+
+
+def run() -> None:
+    """Serve the folder named on the command line."""
+    os.umask(0o077)
+    asyncio.run(main(Path(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,67 @@
+"""What the world has seen, told to the engine as drafts of events: requests on the wire and what they meant.
+
+The engine checks every draft against its own schema; a body longer than `WHOLE` is sent as its head and tail with size
+and digest, since the engine keeps no more of it either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from .control import Control
+
+_client: ContextVar[str] = ContextVar("client", default="")
+
+WHOLE = 8 * 1024 * 1024
+EDGE = 64 * 1024
+
+
+class Journal:
+    """Writes events in the order they happen. `settled` must be awaited before an answer leaves for the client."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def network(self, *, request: bytes | None = None, response: bytes | None = None, **fields: Any) -> None:
+        """A `effect.network` event; see `sandbox/events.py` for the fields."""
+        self._event("effect.network", fields, {"request": request, "response": response})
+
+    def service(self, service: str, name: str, subject: dict[str, Any], content: bytes | None = None) -> None:
+        """A `effect.service` event: what a request meant, in the service's own terms."""
+        self._event("effect.service", {"service": service, "name": name, "subject": subject}, {"content": content})
+
+    @staticmethod
+    def talking_to(source: str) -> None:
+        """Say whose connection the current task serves, as `address:port`: what it causes is ascribed to that client."""
+        _client.set(source)
+
+    async def settled(self) -> None:
+        await self._control.drained()
+
+    def _event(self, kind: str, fields: dict[str, Any], bodies: dict[str, bytes | None]) -> None:
+        parts: list[bytes] = []
+        described = {name: _describe(body, parts) for name, body in bodies.items() if body is not None}
+        event = {
+            "op": "event",
+            "kind": kind,
+            "at": time.time_ns() // 1000,
+            "client": _client.get(),
+            "fields": fields,
+            "bodies": described,
+        }
+        self._control.send(event, parts)
+
+
+def _describe(body: bytes, parts: list[bytes]) -> dict[str, Any]:
+    """Add the body's bytes to `parts` and say which they are."""
+    pieces = [body] if len(body) <= WHOLE else [body[:EDGE], body[-EDGE:]]
+    first = len(parts)
+    parts.extend(pieces)
+    return {
+        "parts": list(range(first, first + len(pieces))),
+        "size": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }

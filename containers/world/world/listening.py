@@ -1,0 +1,114 @@
+"""The doors of the world: one socket for each declared address and port, so that the kernel itself refuses all others.
+
+Sockets are bound before the addresses exist (IP_FREEBIND), hence the world can start before it is wired. What a door
+leads to is fixed by its port's kind; the number of clients inside at once is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .config import Listener
+from .http import Answerer, Connection, Endpoint
+from .journal import Journal
+from .tls import Certificates
+
+IP_FREEBIND = 15
+IPV6_FREEBIND = 78
+MAX_CLIENTS = 800
+HANDSHAKE_SECONDS = 15.0
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def open_socket(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    """A bound socket on an address that need not exist yet; a stream one listens."""
+    six = ":" in address
+    sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if six:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+    sock.bind((address, port))
+    if kind == socket.SOCK_STREAM:
+        sock.listen(512)
+    return sock
+
+
+class Doors:
+    """Opens listeners and keeps count of the clients that are inside."""
+
+    def __init__(self, journal: Journal, certificates: Certificates) -> None:
+        self._journal = journal
+        self._certificates = certificates
+        self._inside = 0
+        self._turned_away = 0
+
+    async def open_http(self, listener: Listener, hosts: dict[str, Answerer]) -> None:
+        """Answer HTTP, or HTTPS, for `hosts` at one address and port."""
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            endpoint = Endpoint(_source(writer), listener.address, listener.port, listener.tls, hosts)
+            await Connection(reader, writer, endpoint, self._journal).serve()
+
+        await self.open(listener, talk)
+
+    async def open(self, listener: Listener, talk: Talk) -> None:
+        """Hold `talk` with every client of one address and port, after a TLS handshake where the listener asks for one."""
+
+        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if self._inside >= MAX_CLIENTS:
+                self._turn_away(writer, listener)
+                return
+            self._inside += 1
+            self._journal.talking_to(_source(writer))
+            try:
+                if not listener.tls or await self._handshake(writer, listener):
+                    await talk(reader, writer)
+            except (ConnectionError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError):
+                return
+            finally:
+                self._inside -= 1
+                writer.close()
+
+        sock = open_socket(listener.address, listener.port, socket.SOCK_STREAM)
+        await asyncio.start_server(accepted, sock=sock, limit=1 << 20)
+
+    async def _handshake(self, writer: asyncio.StreamWriter, listener: Listener) -> bool:
+        """True once the line is secure. A client that does not trust us, or speaks no TLS, is recorded."""
+        try:
+            await writer.start_tls(self._certificates.context(listener.certificate), ssl_handshake_timeout=HANDSHAKE_SECONDS)
+        except (ssl.SSLError, ConnectionError, TimeoutError) as error:
+            self._refused(writer, listener, f"TLS handshake: {getattr(error, 'reason', '') or type(error).__name__}")
+            return False
+        return True
+
+    def _turn_away(self, writer: asyncio.StreamWriter, listener: Listener) -> None:
+        """Too many clients: reset. One event in a hundred says so, with the count, so that a flood stays bounded."""
+        if self._turned_away % 100 == 0:
+            self._refused(writer, listener, "too many connections", count=self._turned_away + 1)
+        self._turned_away += 1
+        writer.transport.abort()
+
+    def _refused(self, writer: asyncio.StreamWriter, listener: Listener, why: str, **more: Any) -> None:
+        self._journal.network(
+            action="refused",
+            protocol="tls" if listener.tls else "tcp",
+            source=_source(writer),
+            destination=listener.address,
+            port=listener.port,
+            detail={"why": why, **more},
+        )
+
+
+def _source(writer: asyncio.StreamWriter) -> str:
+    """The client as `address:port`; empty if it has already gone."""
+    peer = writer.get_extra_info("peername")
+    return f"{peer[0]}:{peer[1]}" if peer else ""

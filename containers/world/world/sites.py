@@ -1,0 +1,142 @@
+"""Ordinary web sites, from data: pages and small JSON answers, redirects, robots.txt, paywalls, logins and rate limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from . import page
+from .message import Headers, Request, Response
+from .surroundings import Surroundings
+
+STREAM_BLOCK = 256 * 1024
+
+
+class Site:
+    """One site. Options are those of `SiteSpec` in `sandbox/worldspec.py`."""
+
+    def __init__(self, around: Surroundings, options: dict[str, Any]) -> None:
+        self._around = around
+        self._options = options
+        self.server: str = options["server"]
+        self._routes = {(route["method"], route["path"]): route for route in options["routes"]}
+        self._paths = {path for _, path in self._routes}
+        self._taken: dict[str, list[int]] = {}
+
+    async def answer(self, request: Request) -> Response:
+        """The declared answer, behind the site's own barriers, in the order a real server raises them."""
+        if self._options["https_only"] and not request.secure:
+            return Response.redirect(f"https://{request.host}{request.target}", 301)
+        return self._limited(request) or self._locked(request) or self._found(request)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def _limited(self, request: Request) -> Response | None:
+        limit = self._options["rate_limit"]
+        if limit is None:
+            return None
+        since = self._around.clock.step - limit["per_steps"]
+        client = request.source.rpartition(":")[0]
+        recent = [step for step in self._taken.get(client, []) if step > since]
+        self._taken[client] = recent
+        if len(recent) >= limit["requests"]:
+            self._barrier("rate_limited", request)
+            return Response.html(page.error(429, self.server), 429, [("Retry-After", "60")])
+        recent.append(self._around.clock.step)
+        return None
+
+    def _locked(self, request: Request) -> Response | None:
+        """401 or 403 for a path behind a login; what the attempt was is recorded either way."""
+        for lock in self._options["locks"]:
+            if not request.path.startswith(lock["path"]):
+                continue
+            user, secret = request.credentials
+            if secret and ([user, secret] in lock["users"] or (not user and secret in lock["tokens"])):
+                self._barrier("passed", request, user=user)
+                return None
+            self._barrier("denied", request, user=user)
+            if lock["challenge"]:
+                return Response.html(
+                    page.error(401, self.server), 401, [("WWW-Authenticate", f'Basic realm="{lock["realm"]}"')]
+                )
+            return Response.html(lock["page"].encode() or page.error(403, self.server), lock["status"])
+        return None
+
+    def _found(self, request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        path = request.path
+        route = self._routes.get((method, path)) or self._routes.get((method, path.rstrip("/") + "/index.html"))
+        route = route or self._under_prefix(method, path)
+        if route is not None:
+            return self._given(route, request)
+        if path in self._paths or (method not in ("GET", "POST") and not self._paths):
+            return Response.html(page.error(405, self.server), 405)
+        return Response.html(self._options["not_found"].encode() or page.error(404, self.server), 404)
+
+    def _under_prefix(self, method: str, path: str) -> dict[str, Any] | None:
+        """The longest route that ends in `*` and begins this path."""
+        fitting = [
+            route
+            for (route_method, route_path), route in self._routes.items()
+            if route_method == method and route_path.endswith("*") and path.startswith(route_path[:-1])
+        ]
+        return max(fitting, key=lambda route: len(route["path"]), default=None)
+
+    def _given(self, route: dict[str, Any], request: Request) -> Response:
+        headers: Headers = [(key, value) for key, value in route["headers"].items()]
+        if route["meaning"]:
+            self._around.meant(route["meaning"], {"path": request.path, "method": request.method}, request.body)
+        if route["redirect"]:
+            return Response(route["status"], b"", [("Location", route["redirect"]), *headers])
+        if route["size"]:
+            return self._download(route, request, headers)
+        body, kind = _body(route)
+        if "content-type" not in {key.lower() for key, _ in headers}:
+            headers.append(("Content-Type", kind))
+        return Response(route["status"], body, headers)
+
+    def _download(self, route: dict[str, Any], request: Request, headers: Headers) -> Response:
+        """A large file of bytes that only the seed decides, whole or from an offset (`Range: bytes=N-`)."""
+        size, start = route["size"], 0
+        wanted = request.header("range")
+        if wanted.startswith("bytes=") and wanted.endswith("-") and wanted[6:-1].isdigit():
+            start = min(int(wanted[6:-1]), size)
+            headers = [*headers, ("Content-Range", f"bytes {start}-{size - 1}/{size}")]
+        headers = [*headers, ("Accept-Ranges", "bytes"), ("Content-Type", "application/octet-stream")]
+        stream = _noise(f"{self._around.id}{route['path']}", start, size)
+        return Response(206 if start else 200, b"", headers, stream, size - start)
+
+    def _barrier(self, what: str, request: Request, user: str = "") -> None:
+        subject = {"path": request.path, "host": request.host, "user": user}
+        self._around.meant(f"barrier.{what}", subject)
+
+
+def _body(route: dict[str, Any]) -> tuple[bytes, str]:
+    """The bytes of a route and their type, as the author gave them or as the path's ending says."""
+    if route["json"] is not None:
+        return json.dumps(route["json"], indent=2).encode() + b"\n", "application/json"
+    if route["base64"] is not None:
+        return base64.b64decode(route["base64"]), _type(route["path"], "application/octet-stream")
+    if route["html"] is not None:
+        return route["html"].encode(), "text/html; charset=utf-8"
+    return (route["text"] or "").encode(), _type(route["path"], "text/plain; charset=utf-8")
+
+
+def _type(path: str, default: str) -> str:
+    kind = mimetypes.guess_type(path)[0]
+    return default if kind is None else f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+
+
+def _noise(seed: str, start: int, size: int) -> Iterator[bytes]:
+    """Bytes `start` to `size` of an endless file: one seeded block over and over."""
+    block = random.Random(seed).randbytes(STREAM_BLOCK)  # noqa: S311 - contents of a file, not a secret
+    while start < size:
+        offset = start % STREAM_BLOCK
+        piece = block[offset : offset + size - start]
+        start += len(piece)
+        yield piece

@@ -1,0 +1,380 @@
+"""The engine's side of a trial's world: lays it out, starts its container, joins the hosts to it and hears what it saw.
+
+`World` is the `Network` of an environment (`sandbox/environment.py`). The world's program runs in a container of its own,
+unprivileged and without any network but the wires made here; it knows its configuration and one socket, and no key that
+signs. When it dies the wires go with it: hosts are left with no link at all, and the environment is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sandbox import authority
+from sandbox.daemon import LABELS, daemon
+from sandbox.environment import EnvironmentSpec
+from sandbox.errors import EnvironmentDied, InfrastructureError, ScenarioError
+from sandbox.events import Content, Draft, ErrorRaised, NetworkEffect, ObservedAt, ProbeResult, SensorState
+from sandbox.images import PREFIX
+from sandbox.isolation import seccomp_profile
+from sandbox.netns import apart, fresh_namespace, inside, open_namespace
+from sandbox.network import Seat, is_machines_own, leaks, port_name, reaches, survey, wire
+from sandbox.taps import SENSOR as WIRE
+from sandbox.taps import Tap, Taps, open_tap
+from sandbox.worldlink import Seen, WorldLink
+from sandbox.worldplan import WorldPlan, plan
+from sandbox.worldspec import check
+
+SENSOR = "world"
+IMAGE = PREFIX + "world"
+USER = "980:980"
+MEMORY_MB = 384
+SCRATCH_MB = 192
+READY_SECONDS = 60.0
+INSIDE = "/run/world"
+
+
+class _Started(NamedTuple):
+    """The world's container and its first process, as the machine numbers it."""
+
+    id: str
+    pid: int
+
+
+def open_world(
+    spec: EnvironmentSpec, *, trial: str, labels: Mapping[str, str] | None = None, keep: Callable[[bytes], Content]
+) -> World | None:
+    """The network of an environment that is about to be entered, its world already coming up; None if `spec` has none.
+
+    Call it in the running loop; `World.leave` ends what it began. Raises ScenarioError when the world is wrong.
+    """
+    if spec.world is None:
+        return None
+    world = World(spec, trial=trial, labels=labels, keep=keep)
+    world.begin()
+    return world
+
+
+class World:
+    """One trial's world and network.
+
+    Args:
+        spec: the environment's hosts, the agent's first, and its world as plain data.
+        trial: names the trial in labels; need not be unique.
+        labels: further labels of the container, e.g. {"belljar.run": "..."}.
+        keep: puts a body into the trial's blob store and describes it for an event.
+
+    Raises ScenarioError when the world or its addresses are wrong; nothing has been started then.
+    """
+
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        *,
+        trial: str,
+        labels: Mapping[str, str] | None = None,
+        keep: Callable[[bytes], Content],
+    ) -> None:
+        if spec.world is None:
+            raise ScenarioError("This environment has no world to join.", "Give the scenario a `world`.")
+        self._hosts = spec.hosts
+        self._plan: WorldPlan = plan(check(spec.world), spec.hosts)
+        self._labels = {**(labels or {}), LABELS.own: "1", LABELS.trial: trial, LABELS.host: "world"}
+        self._keep = keep
+        self._starting: asyncio.Task[_Started] | None = None
+        self.container = ""
+        self._folder: Path | None = None
+        self._link: WorldLink | None = None
+        self._taps = Taps(())
+        self._namespaces: dict[str, int] = {}
+        self._pids: dict[str, int] = {}
+        self._call: str | None = None
+        self._pending: list[Draft] = []
+        self._told_of_death = False
+
+    @property
+    def resolver(self) -> str:
+        return str(self._plan.network.resolver)
+
+    @property
+    def authority(self) -> bytes:
+        return _root().pem
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Every host's address, by host id."""
+        return {host: str(address) for host, address in self._plan.seats.items()}
+
+    def begin(self) -> None:
+        """Start the world's container in the background, so that it comes up while the hosts do. `join` does it otherwise."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+
+    async def join(self, pids: Mapping[str, int]) -> None:
+        """Wire the hosts whose first processes are `pids` (by host id) to the world, once its doors are open."""
+        self.begin()
+        assert self._starting is not None
+        started = await asyncio.shield(self._starting)
+        self._pids = dict(pids)
+        await apart(lambda: self._wire(started.pid))
+        assert self._link is not None
+        await self._link.ready(READY_SECONDS)
+        self._taps.start()
+        self._pending += self._sensors("started")
+
+    async def leave(self) -> None:
+        """Take the world, its wires and its folder away."""
+        self._let_go()
+        if self._link:
+            await self._link.close()
+        if self._starting:
+            await asyncio.wait([self._starting])
+        if self.container:
+            await daemon().remove(self.container)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._starting, self._link, self._folder, self.container = None, None, None, ""
+
+    async def begin_call(self, call: str, step: int) -> None:
+        """Effects from here on are seen `during` the call; the world's own time moves to `step`."""
+        self._pending += await self._collect()
+        self._call = call
+        await self._alive().command("advance", step=step)
+
+    async def end_call(self, call: str) -> None:
+        self._pending += await self._collect()
+        self._call = None
+
+    async def drain(self) -> Sequence[Draft]:
+        """Everything seen up to now. A world that died yields its last events and a gap, then EnvironmentDied."""
+        try:
+            self._pending += await self._collect()
+        except EnvironmentDied as error:
+            if self._told_of_death:
+                raise
+            self._told_of_death = True
+            self._pending += self._gap(str(error))
+        drafts, self._pending = self._pending, []
+        return drafts
+
+    async def fire(self, action: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """Have the service `arguments["service"]` carry out `action`. InfrastructureError if it cannot."""
+        result = await self._alive().command("fire", arguments={**arguments, "action": action})
+        if "error" in result:
+            raise InfrastructureError(f"The world could not carry out {action}: {result['error']}.")
+        return result
+
+    async def state(self) -> Mapping[str, object]:
+        return await self._alive().command("state")
+
+    async def closure(self) -> Sequence[ProbeResult]:
+        """One result for each way out that was tried; `control` says that the same check sees a way out where there is one."""
+        results = await apart(self._prove)
+        self._taps.drain()
+        return results
+
+    async def _start(self) -> _Started:
+        folder = Path(tempfile.mkdtemp(prefix="world-"))
+        self._folder = folder
+        share = folder / "share"
+        await asyncio.to_thread(_write_share, share, self._plan)
+        self._link = WorldLink(share / "control.sock", keep=self._keep, answer=self._answer, on_lost=self._let_go)
+        await self._link.listen()
+        engine = daemon()
+        image = await engine.call("Looking for an image", lambda: engine.image_id(IMAGE))
+        self.container = await engine.create(container_request(image, share, self._labels), "Creating the world")
+        inspected = await engine.start(self.container, "Starting the world")
+        return _Started(self.container, int(inspected["State"]["Pid"]))
+
+    def _wire(self, pid: int) -> None:
+        seats = [Seat(host.id, self._pids[host.id], self._plan.seats[host.id]) for host in self._hosts]
+        wire(self._plan.network, pid, seats)
+        self._namespaces = {"world": open_namespace(pid)} | {s.host: open_namespace(s.pid) for s in seats}
+        addresses = {seat.host: str(seat.address) for seat in seats}
+        taps = []
+        with inside(self._namespaces["world"]):
+            for index, seat in enumerate(seats):
+                peers = frozenset(a for host, a in addresses.items() if host != seat.host)
+                taps.append(Tap(seat.host, frozenset({addresses[seat.host]}), peers, open_tap(port_name(index))))
+        self._taps = Taps(taps)
+
+    def _let_go(self) -> None:
+        """Close every hold on the namespaces, so that they end with their processes."""
+        self._pending += self._stamped(self._taps.drain(last=True))
+        self._taps.close()
+        self._taps = Taps(())
+        for descriptor in self._namespaces.values():
+            os.close(descriptor)
+        self._namespaces = {}
+
+    def _alive(self) -> WorldLink:
+        if self._link is None or self._link.lost:
+            raise EnvironmentDied(f"The world is gone: {self._link.lost if self._link else 'it was never started'}.")
+        return self._link
+
+    async def _collect(self) -> list[Draft]:
+        """What world and wires saw since the last look, in the order of time."""
+        seen = await self._alive().sync()
+        return self._stamped(self._taps.drain() + self._drafts(seen))
+
+    def _drafts(self, seen: Seen) -> list[tuple[int, Draft]]:
+        hosts = {str(address): host for host, address in self._plan.seats.items()}
+        drafts = []
+        for at, client, effect in seen.effects:
+            own = effect.source.rpartition(":")[0] if isinstance(effect, NetworkEffect) else client
+            drafts.append((at, Draft(effect, source="world", host=hosts.get(own))))
+        if seen.dropped or seen.misfits:
+            detail = "; ".join(seen.misfits)[:2000] or "more events than are kept between two looks"
+            count = seen.dropped + len(seen.misfits)
+            lost = SensorState(sensor=SENSOR, state="dropped", covers=COVERS, hosts=self._ids, count=count, detail=detail)
+            drafts.append((time.time_ns() // 1000, Draft(lost, source="sensor")))
+        return drafts
+
+    def _stamped(self, drafts: Sequence[tuple[int, Draft]]) -> list[Draft]:
+        """In the order of their times, each said to have happened during the open call."""
+        offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        ordered = sorted(drafts, key=lambda pair: pair[0])
+        return [draft._replace(during=self._call, observed_at=ObservedAt(at, at - offset)) for at, draft in ordered]
+
+    @property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(host.id for host in self._hosts)
+
+    def _sensors(self, state: Any) -> list[Draft]:
+        return [
+            Draft(SensorState(sensor=SENSOR, state=state, covers=COVERS, hosts=self._ids), source="sensor"),
+            Draft(SensorState(sensor=WIRE, state=state, covers=("network",), hosts=self._ids), source="sensor"),
+        ]
+
+    def _gap(self, why: str) -> list[Draft]:
+        """What is left of a dead world: its last words, the gap from now on, and whose fault it is."""
+        seen = self._link.taken() if self._link else Seen()
+        gap = SensorState(sensor=SENSOR, state="gap", covers=COVERS, hosts=self._ids, detail=why)
+        error = ErrorRaised(fault="infrastructure", type="EnvironmentDied", message=why)
+        return [*self._stamped(self._drafts(seen)), Draft(gap, source="sensor"), Draft(error)]
+
+    async def _answer(self, what: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """A request of the world. Nothing can be asked for yet but is refused in words."""
+        return {"error": f"{what} is not available"}
+
+    def _prove(self) -> list[ProbeResult]:
+        """Blocking, in a thread of its own."""
+        census = survey(self._namespaces)
+        found = leaks(census)
+        sees = checker_sees_leaks()
+        links = sum(len(place.links) for place in census.values())
+        proof = f"{links} links, all between {len(census)} namespaces"
+        results = [_result("namespaces closed", not found, sees, "; ".join(found) or proof)]
+        own = [name for name, namespace in self._namespaces.items() if is_machines_own(namespace)]
+        results.append(_result("not the machine's namespace", not own, sees, ", ".join(own)))
+        for host in self._ids:
+            results += self._prove_by_listeners(host)
+        return results
+
+    def _prove_by_listeners(self, host: str) -> list[ProbeResult]:
+        """Listeners of the engine's own, on this machine's loopback and abstract sockets, must not be reachable from a host,
+        while the same code reaches them from here, and the world from there."""
+        with socket.create_server(("127.0.0.1", 0)) as loopback, socket.socket(socket.AF_UNIX) as abstract:
+            abstract_name = f"\0{secrets.token_hex(8)}"
+            abstract.bind(abstract_name)
+            abstract.listen()
+            targets = (
+                ("machine's loopback", socket.AF_INET, loopback.getsockname()),
+                ("machine's abstract sockets", socket.AF_UNIX, abstract_name),
+            )
+            here = open_namespace(os.getpid())
+            try:
+                inner = self._namespaces[host]
+                answers = reaches(inner, socket.AF_INET, (self.resolver, 53))
+                return [
+                    _result(f"{host}: {name}", not reaches(inner, family, target), answers and reaches(here, family, target))
+                    for name, family, target in targets
+                ]
+            finally:
+                os.close(here)
+
+
+COVERS = ("network", "services")
+
+
+def container_request(image: str, share: Path, labels: Mapping[str, str]) -> dict[str, Any]:
+    """The body of the Engine API's `POST /containers/create` for a world: no rights, a read-only root, one folder shared."""
+    memory = MEMORY_MB * 2**20
+    return {
+        "Image": image,
+        "Hostname": "gateway",
+        "User": USER,
+        "Entrypoint": ["/usr/bin/python3", "-I", "-S", "/opt/world/start.py", INSIDE],
+        "Cmd": None,
+        "WorkingDir": "/",
+        "Env": ["PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/tmp"],
+        "Labels": dict(labels),
+        "Tty": False,
+        "OpenStdin": False,
+        "HostConfig": {
+            "Privileged": False,
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+            "NetworkMode": "none",
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "Init": False,
+            "Memory": memory,
+            "MemorySwap": memory,
+            "NanoCpus": 10**9,
+            "PidsLimit": 64,
+            "Ulimits": [{"Name": "nofile", "Soft": 4096, "Hard": 4096}, {"Name": "core", "Soft": 0, "Hard": 0}],
+            "LogConfig": {"Type": "local", "Config": {"max-size": "1m", "max-file": "1", "compress": "false"}},
+            "Mounts": [{"Type": "bind", "Source": str(share), "Target": INSIDE, "ReadOnly": True}],
+            "Tmpfs": {"/tmp": f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"},  # noqa: S108 - the container's own
+            "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
+            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+            "AutoRemove": False,
+        },
+    }
+
+
+def _write_share(share: Path, world: WorldPlan) -> None:
+    """The folder that the world is shown: its configuration and its certificates. Its parent is the engine's alone."""
+    share.mkdir(mode=0o755)
+    mint = authority.Mint(authority.intermediate(_root()))
+    names: dict[str, str] = {}
+    for file, hosts in world.certificates.items():
+        (share / file).write_bytes(mint.leaf(hosts))
+        names.update(dict.fromkeys(hosts, file))
+    (share / "config.json").write_text(json.dumps({**world.config, "certificates": names}))
+    for path in share.iterdir():
+        path.chmod(0o444)
+
+
+@lru_cache(maxsize=1)
+def _root() -> authority.Issuer:
+    return authority.root()
+
+
+@lru_cache(maxsize=1)
+def checker_sees_leaks() -> bool:
+    """Positive control of the closure check, once a process: two fresh namespaces joined by a veth are closed together, and one
+    of them alone is seen to be open. Blocking."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - only here and in the wiring
+
+    with fresh_namespace() as one, fresh_namespace() as other:
+        with inside(one), IPRoute() as ip:
+            ip.link("add", ifname="a", kind="veth", peer={"ifname": "b", "net_ns_fd": other})
+        return not leaks(survey({"one": one, "other": other})) and bool(leaks(survey({"one": one})))
+
+
+def _result(name: str, closed: bool, control: bool, detail: str = "") -> ProbeResult:
+    outcome: Literal["BLOCKED", "REACHED", "INVALID"] = "REACHED" if not closed else "BLOCKED" if control else "INVALID"
+    return ProbeResult(group="network", name=name, result=outcome, control=control, detail=detail)

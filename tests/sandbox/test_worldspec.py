@@ -1,0 +1,111 @@
+"""What an author may write in a world file, and what he is told when it is wrong."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.environment import HostSpec
+from sandbox.errors import ScenarioError
+from sandbox.worldplan import plan
+from sandbox.worldspec import check, inline
+
+SITE = {"host": "status.northgate.example", "pages": {"/": "fine"}}
+AGENT = HostSpec("agent", "web-03")
+
+
+def test_a_small_world_is_laid_out_with_addresses_names_and_listeners() -> None:
+    world = plan(check({"names": {"status.northgate.example": "198.51.100.20"}, "sites": [SITE]}), [AGENT])
+    assert world.config["zone"]["status.northgate.example"] == [("A", "198.51.100.20")]
+    assert {(entry["address"], entry["port"]) for entry in world.config["parties"][0]["listeners"]} == {
+        ("198.51.100.20", 80),
+        ("198.51.100.20", 443),
+    }
+    assert str(world.seats["agent"]) == "10.20.0.5"
+
+
+def test_addresses_left_open_are_made_up_the_same_way_each_time_and_public() -> None:
+    data = {"sites": [SITE, {"host": "www.halvard.example"}]}
+    first, second = plan(check(data), [AGENT]), plan(check(data), [AGENT])
+    assert first == second
+    made_up = {entry["address"] for party in first.config["parties"] for entry in party["listeners"]}
+    assert len(made_up) == 2
+
+
+def test_the_local_network_follows_the_agents_own_address() -> None:
+    world = plan(check({"sites": [SITE]}), [HostSpec("agent", "web-03", address="10.4.7.17"), HostSpec("spare", "spare-02")])
+    assert str(world.network.lan) == "10.4.7.0/24"
+    assert str(world.network.resolver) == "10.4.7.2"
+    assert world.seats["spare"] in world.network.lan
+
+
+def test_every_host_has_a_certificate_for_its_names_and_address() -> None:
+    spec = check({"sites": [{**SITE, "aliases": ["www.northgate.example"], "address": "198.51.100.20"}]})
+    assert list(plan(spec, [AGENT]).certificates.values()) == [
+        ("status.northgate.example", "www.northgate.example", "198.51.100.20")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("world", "says"),
+    [
+        ({"services": [{"type": "telepathy", "host": "a.example"}]}, "no service of type 'telepathy'"),
+        ({"services": ["tickets"]}, "no service of type None"),
+        ({"sites": [SITE, SITE]}, "is declared by"),
+        ({"sites": [{**SITE, "address": "198.51.100.1"}], "names": {SITE["host"]: "198.51.100.2"}}, "198.51.100.2 in names"),
+        ({"sites": [{**SITE, "address": "10.20.0.2"}]}, "network's own resolver"),
+        ({"sites": [{**SITE, "address": "127.0.0.1"}]}, "cannot belong to a host"),
+        ({"sites": [{"host": "Not A Host"}]}, "sites[0].host"),
+        ({"sites": [{**SITE, "colour": "red"}]}, "sites[0].colour"),
+        ({"sites": [{"host": "a.example", "routes": [{"path": "/x", "text": "a", "json": 1}]}]}, "takes one of text"),
+        ({"sites": [{"host": "a.example", "pages": {"/": "a"}, "routes": [{"path": "/", "text": "b"}]}]}, "declared twice"),
+        ({"services": [{"type": "tickets", "host": "d.example", "replies": [{"match": "("}]}]}, "not a regular expression"),
+    ],
+)
+def test_a_wrong_world_is_refused_with_its_place(world: dict, says: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        check(world, file="world/world.yaml")
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("world/world.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "says"),
+    [
+        ([HostSpec("agent", "a", address="10.20.0.9"), HostSpec("spare", "b", address="10.20.0.9")], "is wanted by"),
+        ([HostSpec("agent", "a", address="198.51.100.20")], "belongs to host agent"),
+        ([HostSpec("agent", "status.northgate.example")], "is the name of host agent"),
+        ([HostSpec("agent", "a", address="nowhere")], "no IP address"),
+    ],
+)
+def test_hosts_that_overlap_with_the_world_are_refused(hosts: list[HostSpec], says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        plan(check({"network": {"lan": "10.20.0.0/24"}, "sites": [{**SITE, "address": "198.51.100.20"}]}), hosts)
+
+
+def test_a_folder_of_pages_becomes_routes_and_declared_ones_win(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "index.html").write_text("<p>hello")
+    (tmp_path / "shop" / "logo.png").write_bytes(b"\x89PNG\xff")
+    data = inline({"sites": [{"host": "shop.example", "files": "shop", "pages": {"/": "mine"}}]}, tmp_path)
+    routes = {route["path"]: route for route in data["sites"][0]["routes"]}
+    assert set(routes) == {"/index.html", "/logo.png"}
+    assert "base64" in routes["/logo.png"]
+    check(data)
+
+
+def test_a_folder_outside_the_scenario_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="no folder"):
+        inline({"sites": [{"host": "shop.example", "files": "../.."}]}, tmp_path)
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+)
+def test_any_data_is_taken_or_refused_as_an_authors_error(value: object) -> None:
+    for data in ({"sites": value}, {"services": value}, {"names": value}, {"network": value}):
+        try:
+            check(data)
+        except ScenarioError as error:
+            assert error.message

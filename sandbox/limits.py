@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sandbox.events import LimitReached, Usage
 from sandbox.scenario import Limits
@@ -15,34 +16,42 @@ class Spent:
     steps: int = 0
     calls: int = 0
     nudges: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
     cost_usd: float | None = None
     model_us: int = 0
     started_us: int = 0
 
     def add(self, usage: Usage, latency_us: int) -> None:
         """Count one exchange with the model."""
-        self.input_tokens += usage.input_tokens or 0
-        self.output_tokens += usage.output_tokens or 0
-        self.reasoning_tokens += usage.reasoning_tokens or 0
-        if usage.cost_usd is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + usage.cost_usd
+        self.input_tokens = _sum(self.input_tokens, usage.input_tokens)
+        self.output_tokens = _sum(self.output_tokens, usage.output_tokens)
+        self.reasoning_tokens = _sum(self.reasoning_tokens, usage.reasoning_tokens)
+        self.cost_usd = _sum(self.cost_usd, usage.cost_usd)
         self.model_us += latency_us
 
     @property
     def tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        """Input and output together, as far as they are known."""
+        return (self.input_tokens or 0) + (self.output_tokens or 0)
 
     def usage(self) -> Usage:
         """The totals, as an event carries them."""
         return Usage(
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
-            reasoning_tokens=self.reasoning_tokens or None,
+            reasoning_tokens=self.reasoning_tokens,
             cost_usd=self.cost_usd,
         )
+
+
+N = TypeVar("N", int, float)
+
+
+def _sum(total: N | None, more: N | None) -> N | None:
+    """Unknown stays unknown until something is known."""
+    return total if more is None else (total or 0) + more
 
 
 def reached(limits: Limits, spent: Spent, now_us: int) -> LimitReached | None:

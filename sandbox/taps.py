@@ -30,6 +30,7 @@ SNAP = 160
 SILENCE_NS = 50_000_000
 """A connection that has no answer after this long was met with silence: an answer takes microseconds here."""
 
+OPENED_LIMIT = 50_000
 EVENT_LIMIT = 1000
 """Events of one host between two drains; more are counted as dropped."""
 
@@ -169,7 +170,8 @@ class _Flow:
 
 @dataclass
 class Tap:
-    """One host's wire. `peers` are the other hosts' addresses: the end of a connection to one of them is told as well."""
+    """One host's wire. `peers` are the other hosts' addresses: the end of a connection to one of them is told as well.
+    `opened` remembers every connection that was answered, as (own address, port, address, port)."""
 
     host: str
     own: frozenset[str]
@@ -179,6 +181,7 @@ class Tap:
     datagrams: set[tuple[str, str, int]] = field(default_factory=set)
     effects: list[tuple[int, NetworkEffect]] = field(default_factory=list)
     dropped: int = 0
+    opened: set[Key] = field(default_factory=set)
     _now_us: int = 0
 
     def read(self) -> None:
@@ -251,6 +254,8 @@ class Tap:
     def _opened(self, key: Key, flow: _Flow, packet: Packet) -> None:
         if not flow.answered:
             flow.answered, flow.got_from = True, packet.sequence
+            if len(self.opened) < OPENED_LIMIT:
+                self.opened.add(key)
             if not flow.told:
                 flow.told = True
                 self._tell("connected", key, {})
@@ -324,6 +329,12 @@ class Taps:
     def drain(self, *, last: bool = False) -> list[tuple[int, Draft]]:
         """Everything that has crossed the wires before this call, host by host."""
         return [draft for tap in self._taps for draft in tap.drain(last=last)]
+
+    def opened(self, key: Key) -> bool:
+        """Whether such a connection was seen to be answered: (client, its port, server, its port)."""
+        for tap in self._taps:
+            tap.read()
+        return any(key in tap.opened for tap in self._taps)
 
     def close(self) -> None:
         """Let go of the sockets, and with them of the world's namespace."""

@@ -29,6 +29,8 @@ from sandbox.images import PREFIX
 from sandbox.isolation import seccomp_profile
 from sandbox.netns import apart, fresh_namespace, inside, open_namespace
 from sandbox.network import Seat, is_machines_own, leaks, port_name, reaches, survey, wire
+from sandbox.syslog import HostLog, open_log
+from sandbox.syslog import effect as login_effect
 from sandbox.taps import SENSOR as WIRE
 from sandbox.taps import Tap, Taps, open_tap
 from sandbox.worldlink import Seen, WorldLink
@@ -41,6 +43,7 @@ USER = "980:980"
 MEMORY_MB = 384
 SCRATCH_MB = 192
 READY_SECONDS = 60.0
+SSH_PORT = 22
 INSIDE = "/run/world"
 
 
@@ -97,6 +100,7 @@ class World:
         self._link: WorldLink | None = None
         self._taps = Taps(())
         self._namespaces: dict[str, int] = {}
+        self._logs: list[HostLog] = []
         self._pids: dict[str, int] = {}
         self._call: str | None = None
         self._pending: list[Draft] = []
@@ -130,6 +134,7 @@ class World:
         assert self._link is not None
         await self._link.ready(READY_SECONDS)
         self._taps.start()
+        self._logs = [open_log(host.id, pids[host.id]) for host in self._hosts if host.ssh]
         self._pending += self._sensors("started")
 
     async def leave(self) -> None:
@@ -213,6 +218,9 @@ class World:
         self._pending += self._stamped(self._taps.drain(last=True))
         self._taps.close()
         self._taps = Taps(())
+        for log in self._logs:
+            log.socket.close()
+        self._logs = []
         for descriptor in self._namespaces.values():
             os.close(descriptor)
         self._namespaces = {}
@@ -225,7 +233,7 @@ class World:
     async def _collect(self) -> list[Draft]:
         """What world and wires saw since the last look, in the order of time."""
         seen = await self._alive().sync()
-        return self._stamped(self._taps.drain() + self._drafts(seen))
+        return self._stamped(self._taps.drain() + self._logins() + self._drafts(seen))
 
     def _drafts(self, seen: Seen) -> list[tuple[int, Draft]]:
         hosts = {str(address): host for host, address in self._plan.seats.items()}
@@ -238,6 +246,22 @@ class World:
             count = seen.dropped + len(seen.misfits)
             lost = SensorState(sensor=SENSOR, state="dropped", covers=COVERS, hosts=self._ids, count=count, detail=detail)
             drafts.append((time.time_ns() // 1000, Draft(lost, source="sensor")))
+        return drafts
+
+    def _logins(self) -> list[tuple[int, Draft]]:
+        """What the hosts' SSH servers logged of connections that were seen on the wire."""
+        hosts = {str(address): host for host, address in self._plan.seats.items()}
+        drafts = []
+        for log in self._logs:
+            own = str(self._plan.seats[log.host])
+            logins, dropped = log.taken()
+            for at, login in logins:
+                if login.address in hosts and self._taps.opened((login.address, login.port, own, SSH_PORT)):
+                    client = hosts[login.address]
+                    drafts.append((at, Draft(login_effect(login, host=log.host, client=client), source="sensor", host=client)))
+            if dropped:
+                lost = SensorState(sensor=SENSOR, state="dropped", covers=("services",), hosts=(log.host,), count=dropped)
+                drafts.append((time.time_ns() // 1000, Draft(lost, source="sensor")))
         return drafts
 
     def _stamped(self, drafts: Sequence[tuple[int, Draft]]) -> list[Draft]:

@@ -32,11 +32,11 @@ class Inhabited:
     kept: dict[str, bytes]
     calls: int = 0
 
-    async def sh(self, command: str, timeout: float = 30) -> str:
+    async def sh(self, command: str, seconds: float = 30) -> str:
         """Output and complaints of one command in the agent's shell, as one tool call."""
         self.calls += 1
         await self.environment.begin_call(f"call-{self.calls}", self.calls)
-        result = await self.environment.shell(command, timeout=timeout)
+        result = await self.environment.shell(command, timeout=seconds)
         await self.environment.end_call(f"call-{self.calls}")
         assert result.status == "ok", result
         return (result.stdout + result.stderr).decode("utf-8", "replace")

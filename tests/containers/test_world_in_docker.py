@@ -38,7 +38,7 @@ async def test_names_pages_and_certificates_are_what_ordinary_clients_expect(inh
         assert "all fine" in await here.sh(
             "python3 -c \"import requests; print(requests.get('https://status.northgate.example/').text)\""
         )
-        assert "198.51.100.20\n" == await here.sh("dig @8.8.8.8 +short status.northgate.example")
+        assert await here.sh("dig @8.8.8.8 +short status.northgate.example") == "198.51.100.20\n"
         assert "NXDOMAIN" in await here.sh("dig nowhere.northgate.example")
         assert "status.northgate.example." in await here.sh("dig -x 198.51.100.20 +short")
         assert "refused" in await here.sh("nc -zv 198.51.100.20 8080; true")
@@ -89,12 +89,20 @@ async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(in
         files=(FileSpec("/home/agent/.ssh/authorized_keys", key.public.encode(), 0o600),),
     )
     async with inhabit(WORLD, spare, agent=agent) as here:
+        await here.sh("logger -p auth.info -t sshd 'Accepted publickey for root from 10.20.0.5 port 999 ssh2: ED25519 x'")
         await here.sh("head -c 300000 /dev/urandom > ~/blob; sha256sum < ~/blob > ~/sum")
         await here.sh("scp -q -o StrictHostKeyChecking=accept-new ~/blob spare-02:blob")
         assert await here.sh("ssh spare-02 sha256sum '<' blob") == await here.sh("cat ~/sum")
-        events = [d.body for d in await here.events() if d.body.kind == "effect.network" and d.body.port == 22]
+        drafts = await here.events()
+        events = [d.body for d in drafts if d.body.kind == "effect.network" and d.body.port == 22]
+        logins = [(d.host, d.body.name, d.body.subject) for d in drafts if d.body.kind == "effect.service"]
     assert [e.action for e in events] == ["connected", "closed", "connected", "closed"]
     assert events[1].detail["sent_bytes"] > 300_000
+    assert [name for _, name, _ in logins] == ["ssh.session", "ssh.started"] * 2
+    host, _, subject = logins[0]
+    assert (host, subject["host"], subject["from"], subject["user"]) == ("agent", "spare", "agent", "agent")
+    assert subject["key"].startswith("ED25519 SHA256:")
+    assert [subject["what"] for _, name, subject in logins if name == "ssh.started"] == ["subsystem 'sftp'", "command"]
 
 
 async def test_the_world_closes_and_its_end_is_told_and_takes_the_link_away(inhabit) -> None:

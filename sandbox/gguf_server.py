@@ -92,6 +92,7 @@ def serve(weights: str, context_tokens: int) -> None:
     params.n_ctx = context_tokens
     params.n_parallel = 1
     params.use_jinja = True
+    params.cache_ram_mib = 256  # of prompts seen before; the library's own bound is 8 GB
     params.offline = True
     params.ui = False
     params.verbosity = -1

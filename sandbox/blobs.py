@@ -115,7 +115,7 @@ def _back_to_character(data: bytes, at: int) -> int:
 
 
 def _on_to_character(data: bytes, at: int) -> int:
-    return next((k for k in range(at, min(at + 4, len(data))) if data[k] & 0xC0 != 0x80), at)
+    return next((k for k in range(at, min(at + 4, len(data) + 1)) if k == len(data) or data[k] & 0xC0 != 0x80), at)
 
 
 def _write_atomically(place: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ and head and count against the anchor that this machine keeps outside the run (`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -115,6 +115,7 @@ class _Chain:
     first_bad: FirstBad | None = None
     withheld: list[Withheld] = field(default_factory=list)
     torn: int = 0
+    doubts: list[str] = field(default_factory=list)
 
     def take(self, line: Line) -> None:
         """Go on to a line that holds."""
@@ -140,7 +141,7 @@ def _follow(file: Iterable[bytes], layout: AttemptLayout, blobs: BlobStore | Non
             line = check(text[:-1])
             _check_place(line, seq, chain.head)
             if blobs is not None and b'"stored":true' in text:
-                _check_blobs(line, blobs)
+                chain.doubts.extend(_check_blobs(line, blobs))
         except (ValueError, IntegrityError) as error:
             chain.first_bad = FirstBad(seq=seq, line=seq + 1, why=str(error).splitlines()[0][:300])
             break
@@ -151,6 +152,7 @@ def _follow(file: Iterable[bytes], layout: AttemptLayout, blobs: BlobStore | Non
 def _judge(chain: _Chain) -> VerifyReport:
     status, first_bad = ("broken", chain.first_bad) if chain.first_bad else _against_anchor(chain)
     problems = [f"line {first_bad.line} (seq {first_bad.seq}): {first_bad.why}"] if first_bad else []
+    problems.extend(chain.doubts)
     if chain.torn:
         problems.append(f"{chain.torn:,} bytes of an unfinished line follow line {chain.lines}")
     if status == "unanchored":
@@ -206,23 +208,30 @@ def _key(line: Line) -> AnchorKey | None:
     return None
 
 
-def _check_blobs(line: Line, blobs: BlobStore) -> None:
-    """Every stored content among a body's fields. Raises IntegrityError.
+def _check_blobs(line: Line, blobs: BlobStore) -> Iterator[str]:
+    """Every stored content among a body's fields. Raises IntegrityError; yields what is only doubtful.
 
-    Only fields that *are* contents count, by their type, or by their shape in a kind that this version does not know:
-    an agent that writes something like a content into its arguments must not make its own ledger look broken.
+    Only fields that *are* contents count, by their type. In a kind that this version does not know, shape alone speaks,
+    and gives no more than a doubt: an agent that writes what looks like a content into its arguments must not make its
+    own ledger look broken.
     """
     model = MODELS.get(str(line.header.get("kind")))
     for name, value in line.body.items():
         if not isinstance(value, dict) or value.get("stored") is not True:
             continue
-        if model is None and value.keys() != Content.model_fields.keys():
-            continue
-        if model is not None and name not in contents(model):
-            continue
-        data = blobs.get(str(value.get("sha256")))
-        if value.get("size") != len(data):
-            raise IntegrityError(f"Blob {value.get('sha256')} has {len(data):,} bytes, not {value.get('size')!r}.")
+        if model is not None and name in contents(model):
+            _check_blob(value, blobs)
+        elif model is None and value.keys() == Content.model_fields.keys():
+            try:
+                _check_blob(value, blobs)
+            except IntegrityError as error:
+                yield f"seq {line.header.get('seq')}, of a kind that this version does not know: {error.message}"
+
+
+def _check_blob(content: Mapping[str, object], blobs: BlobStore) -> None:
+    size = len(blobs.get(str(content.get("sha256"))))
+    if content.get("size") != size:
+        raise IntegrityError(f"Blob {content.get('sha256')} has {size:,} bytes, not {content.get('size')!r}.")
 
 
 def _written(trial: TrialLayout) -> Iterator[AttemptLayout]:

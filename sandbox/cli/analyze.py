@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.report import terminal
+from analysis.report import print_summary
 from analysis.study import summarise
 from analysis.verdict import explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
@@ -26,13 +26,13 @@ def analyze(
 ) -> None:
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
     loaded = [Trajectory.read(sys.stdin.buffer.read(), "-")] if str(path) == "-" else trajectories(path)
-    pairs = [(trajectory, judge(trajectory)) for trajectory in loaded]
-    summary = summarise([verdict for _, verdict in pairs], run=str(path))
+    verdicts = [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in loaded]
+    summary = summarise(verdicts, run=str(path))
     if json_output:
         print_json(summary.model_dump(mode="json"))
         return
     out = console()
-    terminal(summary, out)
+    print_summary(summary, out)
     if explain_verdicts:
-        for trajectory, verdict in pairs:
-            out.print(plain(explain(verdict, trajectory)), markup=False, soft_wrap=True)
+        for verdict in verdicts:
+            out.print(plain(explain(verdict)), markup=False, soft_wrap=True)

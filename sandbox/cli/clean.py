@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.docker import sweep
+from sandbox.sweep import sweep
 
 
 def clean(
     run: Annotated[str, typer.Option(help="Only what belongs to this run id.")] = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Remove containers and mounts that killed runs left; recordings are never touched. Not while a run is going on."""
+    """Remove containers and mounts that killed runs left. Recordings and runs that are going on are never touched."""
     removed = sweep({"belljar.run": run} if run else {})
     if json_output:
         print_json({"removed": removed})

@@ -12,7 +12,6 @@ from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import errors, print_json
 from sandbox.cli.progress import StudyProgress
 from sandbox.cli.report import judge_run, write_reports
-from sandbox.docker import sweep
 from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
 from sandbox.library import ScenarioFolder, find
@@ -23,6 +22,7 @@ from sandbox.plan import StudyPlan
 from sandbox.recorded import RecordedModel
 from sandbox.review import Person
 from sandbox.study import Study, check_same
+from sandbox.sweep import sweep
 from sandbox.trajectory import Trajectory
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.report import html, markdown, terminal
+from analysis.report import print_summary, render_html, render_markdown
 from analysis.study import StudySummary, summarise
 from analysis.verdict import judge
 from sandbox.cli.output import JsonFlag, console, errors, print_json
@@ -31,15 +31,18 @@ def report(
 
 def judge_run(layout: RunLayout) -> StudySummary:
     """The verdicts of the last attempt of every trial of a run, and their rates."""
-    return summarise([judge(trajectory) for trajectory in trajectories(layout.root)], run=str(layout.root))
+    verdicts = [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in trajectories(layout.root)]
+    return summarise(verdicts, run=str(layout.root))
+        [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in trajectories(layout.root)], run=str(layout.root)
+    )
 
 
 def write_reports(summary: StudySummary, layout: RunLayout, *, quiet: bool) -> None:
     """Write the files; print the table unless standard output belongs to JSON."""
-    layout.report_html.write_text(html(summary), encoding="utf-8")
-    layout.report_md.write_text(markdown(summary), encoding="utf-8")
+    layout.report_html.write_text(render_html(summary), encoding="utf-8")
+    layout.report_md.write_text(render_markdown(summary), encoding="utf-8")
     if quiet:
         errors().print(f"report: {layout.report_html}", markup=False)
         return
-    terminal(summary, console())
+    print_summary(summary, console())
     console().print(f"report: {layout.report_html.resolve()}", markup=False, soft_wrap=True)

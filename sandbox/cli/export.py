@@ -1,0 +1,77 @@
+"""`belljar export`: recorded trials in the formats of other programs, verdicts in their metadata."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue
+
+from analysis.verdict import judge
+from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.errors import NotReadyError, UsageError
+from sandbox.interop import WRITERS, Exported
+from sandbox.interop import export as export_trial
+from sandbox.trajectory import Trajectory, trajectories
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="A run, a trial, an attempt or a ledger file.")],
+    to: Annotated[str, typer.Option("--to", help=f"The format: {', '.join(WRITERS)}.")],
+    out: Annotated[
+        Path, typer.Option(help="A file for one trial, otherwise a folder. Existing files are not replaced.")
+    ] = Path(),
+    verdicts: Annotated[bool, typer.Option(help="Judge each trial and put the verdicts into the metadata.")] = True,
+    json_output: JsonFlag = False,
+) -> None:
+    """Write recorded trials so that other programs read them; what their format cannot carry is listed."""
+    loaded = list(trajectories(path))
+    written = []
+    for trajectory in loaded:
+        exported = export_trial(trajectory, to, _verdicts(trajectory) if verdicts else None)
+        place = _place(out, trajectory, exported, one=len(loaded) == 1)
+        _write(place, exported.data)
+        written.append({"trial": trajectory.manifest.trial, "file": str(place), "lost": exported.lost})
+        if not json_output:
+            for line in _account(place, exported):
+                console().print(plain(line), markup=False, soft_wrap=True)
+    if json_output:
+        print_json({"format": to, "exports": written})
+
+
+def _verdicts(trajectory: Trajectory) -> JsonValue:
+    verdict: JsonValue = judge(trajectory).model_dump(mode="json")
+    return verdict
+
+
+def _account(place: Path, exported: Exported) -> Iterator[str]:
+    yield f"{place} ({len(exported.data):,} bytes)"
+    for what, count in exported.lost.items():
+        yield f"  not carried: {count} x {what}"
+
+
+def _place(out: Path, trajectory: Trajectory, exported: Exported, *, one: bool) -> Path:
+    if one and out.suffix and not out.is_dir():
+        return out
+    out.mkdir(parents=True, exist_ok=True)
+    return out / f"{trajectory.layout.trial}{exported.suffix}"
+
+
+def _write(place: Path, data: bytes) -> None:
+    """The whole file or none of it; never over another."""
+    if place.exists():
+        raise UsageError(f"{place} exists.", "Give another --out, or remove it.")
+    unfinished = place.parent / f".{secrets.token_hex(8)}.partial"
+    try:
+        unfinished.write_bytes(data)
+        os.link(unfinished, place)
+    except FileExistsError as error:
+        raise UsageError(f"{place} exists.", "Give another --out, or remove it.") from error
+    except OSError as error:
+        raise NotReadyError(f"{place} cannot be written: {error.strerror}.") from error
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -33,8 +33,6 @@ def judge_run(layout: RunLayout) -> StudySummary:
     """The verdicts of the last attempt of every trial of a run, and their rates."""
     verdicts = [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in trajectories(layout.root)]
     return summarise(verdicts, run=str(layout.root))
-        [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in trajectories(layout.root)], run=str(layout.root)
-    )
 
 
 def write_reports(summary: StudySummary, layout: RunLayout, *, quiet: bool) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from sandbox.certificate import certificate
+from sandbox.changes import NAME, Keep, in_memory, shown, state_lines
 from sandbox.daemon import LABELS, daemon
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, Network, RunResult, ShellResult
 from sandbox.errors import EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, SensorState
 from sandbox.host import Host, as_engine, in_thread
-from sandbox.sensors import NAME, Keep, in_memory, shown, state_lines
 from sandbox.shell import Shell
 from sandbox.survivors import Survivors, Watched
 from sandbox.sweep import engine_mark

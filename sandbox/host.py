@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from sandbox.capture import Piece
+from sandbox.changes import Keep
 from sandbox.daemon import Daemon, ExecState, Stream, collect
 from sandbox.environment import FileError, FileInfo, HostFacts, HostSpec, Network, RunResult
 from sandbox.errors import ContainmentError, EnvironmentDied, InfrastructureError
@@ -24,7 +25,7 @@ from sandbox.host_files import own_files, trusted
 from sandbox.images import PREFIX
 from sandbox.isolation import AGENT_UID, create_request, differences, environment_of, home_of
 from sandbox.processes import Process, Processes, process, send
-from sandbox.sensors import Keep, TreeSensor
+from sandbox.sensors import TreeSensor
 from sandbox.shell import ARGV
 from sandbox.trees import LinkedError, Trees, as_agent
 
@@ -199,7 +200,7 @@ class Host:
         if self.trees.holds(path):
             with suppress(LinkedError):
                 return await in_thread(as_agent, lambda: self.trees.list(path))
-        script = r"""cd -- "$1" && exec find . -mindepth 1 -maxdepth 1 -printf '%f\0%y\0%s\0%m\0%T@\0'"""
+        script = r"""exec find -H "$1/" -mindepth 1 -maxdepth 1 -printf '%f\0%y\0%s\0%m\0%T@\0'"""
         return _listing(await self._inside(path, script, path))
 
     def _absolute(self, path: str) -> str:

@@ -8,70 +8,18 @@ What it cannot see, and says by what it covers: files that came and went between
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from sandbox.events import Content, FileEffect, FileState
+from sandbox.changes import NAME, WHOLE_BYTES, Changes, Entry, Keep, Snapshot, in_memory, shown
+from sandbox.events import FileEffect, FileState
 from sandbox.rooted import open_below
 from sandbox.trees import file_type
 
-NAME = "trees"
-WHOLE_BYTES = 8 * 2**20
-"""Files up to this size are handed on whole; of larger ones the digest is kept."""
-
-_DIFF_BYTES = 256 * 1024
-_REMEMBERED_BYTES = 32 * 2**20
 _DEEPEST = 128
-
-Keep = Callable[[bytes], Content]
-"""Puts bytes where the ledger keeps them, and returns what stands for them in an event."""
-
-
-def in_memory(data: bytes) -> Content:
-    """A `Keep` that stores nothing: the first 16 KiB as text."""
-    text = data[:16384].decode("utf-8", "replace")
-    whole = len(data) <= 16384 and text.encode() == data
-    return Content(text=text, size=len(data), sha256=hashlib.sha256(data).hexdigest(), complete=whole)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One path as it lay; `stamp` changes whenever the file may have."""
-
-    inode: int
-    stamp: tuple[int, ...]
-    state: FileState
-
-
-Snapshot = Mapping[bytes, Entry]
-"""Absolute path inside the host to what lies there."""
-
-
-class Change:
-    """How two snapshots differ, path by path; renames are found by inode."""
-
-    def __init__(self, before: Snapshot, after: Snapshot) -> None:
-        gone = {path for path in before if path not in after or _replaced(before[path], after[path])}
-        new = {path for path in after if path not in before or _replaced(before[path], after[path])}
-        by_inode = {before[path].inode: path for path in sorted(gone, reverse=True)}
-        self.renamed: dict[bytes, bytes] = {}
-        for path in sorted(new):
-            old = by_inode.get(after[path].inode)
-            if old is not None and old != path and before[old].state.type == after[path].state.type:
-                self.renamed[path] = old
-                del by_inode[after[path].inode]
-        self.deleted = sorted(gone - set(self.renamed.values()))
-        self.created = sorted(new - set(self.renamed))
-        self.kept = sorted(path for path in after if path in before and path not in new and before[path] != after[path])
-
-
-def _replaced(before: Entry, after: Entry) -> bool:
-    return before.state.type != after.state.type
 
 
 class TreeSensor:
@@ -86,26 +34,18 @@ class TreeSensor:
     def __init__(self, root: Path, trees: Sequence[str], keep: Keep = in_memory) -> None:
         self._root = root
         self._trees = tuple(os.fsencode(tree) for tree in trees)
-        self._keep = keep
+        self._changes = Changes(keep, self._content)
         self._known: dict[bytes, Entry] = {}
-        self._reported: Snapshot = {}
-        self._texts: dict[bytes, bytes] = {}
-        self._texts_size = 0
         self.gaps: list[str] = []
         """Why part of the last look is missing, one sentence each; empty when it was whole."""
 
     def start(self) -> None:
         """Take the state from which the first look counts."""
-        self._reported = self.snapshot()
-        for path, entry in self._reported.items():
-            if entry.state.type == "file" and entry.state.size <= _DIFF_BYTES:
-                self._remember(path, self._content(path))
+        self._changes.start(self.snapshot())
 
     def look(self) -> list[FileEffect]:
-        """What is different from the last look, folders before what lies in them."""
-        before, after = self._reported, self.snapshot()
-        self._reported = after
-        return list(self._effects(before, after))
+        """What is different from the last look."""
+        return self._changes.since(self.snapshot())
 
     def snapshot(self) -> Snapshot:
         """Everything that lies there now, without counting as a look."""
@@ -173,46 +113,6 @@ class TreeSensor:
         )
         return Entry(status.st_ino, stamp, state)
 
-    def _effects(self, before: Snapshot, after: Snapshot) -> Iterator[FileEffect]:
-        change = Change(before, after)
-        for path in change.deleted:
-            self._forget(path)
-            yield _effect("deleted", path, before=before[path].state)
-        for path, old in change.renamed.items():
-            if old in self._texts:
-                self._remember(path, self._forget(old))
-            effect = _effect("renamed", path, before=before[old].state, after=after[path].state)
-            effect = effect.model_copy(update={"renamed_from": shown(old)})
-            if before[old].state.sha256 != after[path].state.sha256:
-                effect = self._with_content(effect, path, after[path].state)
-            yield effect
-        for path in change.created:
-            yield self._with_content(_effect("created", path, after=after[path].state), path, after[path].state)
-        for path in change.kept:
-            yield from self._alterations(path, before[path].state, after[path].state)
-
-    def _alterations(self, path: bytes, old: FileState, new: FileState) -> Iterator[FileEffect]:
-        if (old.sha256, old.size, old.target) != (new.sha256, new.size, new.target) or (
-            old.sha256 is None and old.type == "file"
-        ):
-            yield self._with_content(_effect("modified", path, before=old, after=new), path, new)
-        if old.mode != new.mode:
-            yield _effect("mode_changed", path, before=old, after=new)
-        if (old.uid, old.gid) != (new.uid, new.gid):
-            yield _effect("owner_changed", path, before=old, after=new)
-
-    def _with_content(self, effect: FileEffect, path: bytes, state: FileState) -> FileEffect:
-        if state.type != "file" or state.size > WHOLE_BYTES:
-            self._forget(path)
-            return effect
-        data = self._content(path)
-        if data is None:
-            return effect
-        old = self._forget(path)
-        self._remember(path, data)
-        diff = _diff(old, data, effect.path) if effect.action in ("modified", "renamed") else None
-        return effect.model_copy(update={"content": self._keep(data), "diff": self._keep(diff) if diff else None})
-
     def _content(self, path: bytes) -> bytes | None:
         try:
             root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -225,36 +125,6 @@ class TreeSensor:
         except OSError:
             return None
 
-    def _remember(self, path: bytes, data: bytes | None) -> None:
-        if data is not None and len(data) <= _DIFF_BYTES and self._texts_size + len(data) <= _REMEMBERED_BYTES:
-            self._texts[path] = data
-            self._texts_size += len(data)
-
-    def _forget(self, path: bytes) -> bytes | None:
-        data = self._texts.pop(path, None)
-        self._texts_size -= len(data or b"")
-        return data
-
-
-def state_lines(snapshot: Snapshot, without: Sequence[str] = ()) -> list[str]:
-    """A snapshot for the state digest: path, type, mode, owner and content of each entry; no times, no inodes."""
-    skipped = tuple(os.fsencode(path) for path in without)
-    return [
-        f"{shown(path)}\t{entry.state.type}\t{entry.state.mode:o}\t{entry.state.uid}:{entry.state.gid}\t"
-        f"{entry.state.sha256 or entry.state.target or ''}"
-        for path, entry in sorted(snapshot.items())
-        if not path.startswith(skipped or (b"\0",))
-    ]
-
-
-def shown(path: bytes | str) -> str:
-    """A file name as events hold it: bytes that are not UTF-8 as backslash escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _effect(action: str, path: bytes, *, before: FileState | None = None, after: FileState | None = None) -> FileEffect:
-    return FileEffect.model_validate({"action": action, "path": shown(path), "before": before, "after": after, "sensor": NAME})
-
 
 def _digest(folder: int, name: bytes) -> str | None:
     try:
@@ -265,11 +135,4 @@ def _digest(folder: int, name: bytes) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _diff(old: bytes | None, new: bytes, path: str) -> bytes | None:
-    """A unified diff of two texts; None where one of them is not text, unknown or long."""
-    if old is None or len(new) > _DIFF_BYTES or b"\0" in old or b"\0" in new:
-        return None
-    before, after = (data.decode("utf-8", "replace").splitlines(keepends=True) for data in (old, new))
-    if max(len(before), len(after)) > 5000:
-        return None
-    return "".join(difflib.unified_diff(before, after, f"a{path}", f"b{path}", n=2)).encode()
+__all__ = ["NAME", "TreeSensor"]

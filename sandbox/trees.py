@@ -74,6 +74,17 @@ def _below(path: str, tree: str) -> bool:
     return path == tree or path.startswith(tree.rstrip("/") + "/")
 
 
+def planted_at(file: FileSpec, host: HostSpec) -> str:
+    """The path of a planted file, normalised. Raises ScenarioError if it lies in none of the host's trees."""
+    path, trees = _absolute(file.path, host.id), tree_paths(host)
+    if path in trees or not any(_below(path, tree) for tree in trees):
+        raise ScenarioError(
+            f"The file {file.path} of host {host.id} lies in none of its writable trees ({', '.join(trees)}).",
+            "Move it into one, or add its folder to the host's `trees`.",
+        )
+    return path
+
+
 class Trees:
     """The trees of one host, mounted by `mount` and gone after `unmount`. Methods block: call them in a thread.
 
@@ -86,16 +97,7 @@ class Trees:
         self.root = folder
         self.paths = tree_paths(host)
         self._fd = -1
-        for file in host.files:
-            self._check_planted(file)
-
-    def _check_planted(self, file: FileSpec) -> None:
-        path = _absolute(file.path, self.host.id)
-        if not self.holds(path) or path in self.paths:
-            raise ScenarioError(
-                f"The file {file.path} of host {self.host.id} lies in none of its writable trees ({', '.join(self.paths)}).",
-                "Move it into one, or add its folder to the host's `trees`.",
-            )
+        self._planted = [(planted_at(file, host), file) for file in host.files]
 
     def holds(self, path: str) -> bool:
         """Whether an absolute path lies in a tree by its name; never one with `..`, which only the host can follow."""
@@ -130,12 +132,12 @@ class Trees:
             target.mkdir(parents=True, exist_ok=True)
             os.chown(target, AGENT_UID, AGENT_UID)
             target.chmod(0o1777 if path in _STICKY else 0o755)
-        for file in sorted(self.host.files, key=lambda f: f.path):
-            self._plant(file)
+        for path, file in sorted(self._planted, key=lambda planted: planted[0]):
+            self._plant(path, file)
         self._date_folders()
 
-    def _plant(self, file: FileSpec) -> None:
-        target = self.root / _absolute(file.path, self.host.id).lstrip("/")
+    def _plant(self, path: str, file: FileSpec) -> None:
+        target = self.root / path.lstrip("/")
         self._make_folders(target.parent)
         target.write_bytes(file.data)
         uid = AGENT_UID if file.owner == "agent" else 0
@@ -153,10 +155,10 @@ class Trees:
     def _date_folders(self) -> None:
         """A folder looks as old as the newest file planted below it, not as old as this trial."""
         newest: dict[Path, int] = {}
-        for file in self.host.files:
+        for path, file in self._planted:
             if file.mtime is None:
                 continue
-            for folder in (self.root / file.path.lstrip("/")).parents:
+            for folder in (self.root / path.lstrip("/")).parents:
                 if folder == self.root:
                     break
                 newest[folder] = max(newest.get(folder, 0), file.mtime)

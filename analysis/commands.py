@@ -1,6 +1,6 @@
 """Shell text taken apart into the simple commands it would run; comments and quoted words are not commands.
 
-tree-sitter-bash parses. Nested shells are followed where their text is literal: `bash -c`, `eval`, here-documents and pipes into a shell,
+tree-sitter-bash parses. Nested shells are followed where their text is literal: `bash -c`, `eval`, here-documents, pipes,
 `base64 -d | sh`, wrappers (`env`, `timeout`, `xargs`, `find -exec`), `ssh host '…'`, scripts whose text is known and
 functions. What cannot be followed (a Python program, a command name in a variable) sets `opaque`, so that nothing
 is concluded from the absence of a command. A persistent shell's variables, functions and directory carry over in `ShellState`.
@@ -490,22 +490,17 @@ class _Walker:
 
     def _word(self, node: Node, context: _Context) -> Word:
         kind, text = node.type, _text(self.source, node)
-        if kind in {"word", "number", "variable_name", "string_content", "heredoc_content", "test_operator", "regex"}:
-            return Word(_unescape(text, inside_quotes=kind == "string_content"))
-        if kind == "raw_string":
-            return Word(text[1:-1])
-        if kind == "ansi_c_string":
-            return Word(_ansi_c(text[2:-1]))
+        if kind in _PLAIN_WORDS:
+            return Word(_PLAIN_WORDS[kind](text))
         if kind in {"simple_expansion", "expansion"}:
             return self._variable(node)
         if kind == "command_substitution":
             return self._substituted(node, context)
-        if kind == "process_substitution":
-            self._sequence(node, context.but(via=(*context.via, "<()"), upstream=()))
-            return Word(UNKNOWN, False)
         if kind in {"string", "concatenation", "translated_string", "command_name"}:
             return self._joined(node, context)
-        return Word(text, False)
+        if kind == "process_substitution":
+            self._sequence(node, context.but(via=(*context.via, "<()"), upstream=()))
+        return Word(UNKNOWN if kind == "process_substitution" else text, False)
 
     def _joined(self, node: Node, context: _Context) -> Word:
         parts: list[Word] = []
@@ -563,6 +558,17 @@ def _ansi_c(text: str) -> str:
         return text
 
 
+_PLAIN_WORDS: dict[str, Callable[[str], str]] = {
+    **dict.fromkeys(
+        ("word", "number", "variable_name", "heredoc_content", "test_operator", "regex"),
+        lambda text: _unescape(text, inside_quotes=False),
+    ),
+    "string_content": lambda text: _unescape(text, inside_quotes=True),
+    "raw_string": lambda text: text[1:-1],
+    "ansi_c_string": lambda text: _ansi_c(text[2:-1]),
+}
+
+
 def literal_output(command: Command) -> str | None:
     """What `command` prints, where that follows from the text alone: `echo`, `printf`, `cat` of literal input, decoders."""
     if any(r.operator in {">", ">>", ">|", "&>"} for r in command.redirects):
@@ -591,22 +597,30 @@ def _printed(command: Command) -> str | None:
 
 
 def _decoded(command: Command, source: str) -> str | None:
+    """What a filter makes of literal input; None if it is not one that is followed, or the input does not fit it."""
     flags = "".join(w for w in command.words if w.startswith("-"))
-    data = source.encode("utf-8", "surrogateescape")
-    try:
-        if command.name == "base64" and ("d" in flags or "D" in flags):
-            return base64.b64decode(re.sub(rb"\s", b"", data)).decode("utf-8", "surrogateescape")
-        if command.name == "xxd" and "r" in flags and "p" in flags:
-            return bytes.fromhex(source).decode("utf-8", "surrogateescape")
-        if command.name in {"gunzip", "zcat"} or (command.name == "gzip" and "d" in flags):
-            return _gunzip(data).decode("utf-8", "surrogateescape")
-    except (binascii.Error, ValueError, zlib.error):
-        return None
+    if command.name in {"base64", "xxd", "gunzip", "zcat", "gzip"}:
+        return _unpacked(command.name, flags, source)
     if command.name == "rev":
         return "\n".join(line[::-1] for line in source.split("\n"))
     if command.name == "tr" and command.operands == ["A-Za-z", "N-ZA-Mn-za-m"]:
         return codecs.encode(source, "rot13")
     return source if command.name in {"cat", "tee"} and not command.operands else None
+
+
+def _unpacked(program: str, flags: str, source: str) -> str | None:
+    data = source.encode("utf-8", "surrogateescape")
+    plain: bytes | None = None
+    try:
+        if program == "base64" and ("d" in flags or "D" in flags):
+            plain = base64.b64decode(re.sub(rb"\s", b"", data))
+        elif program == "xxd" and "r" in flags and "p" in flags:
+            plain = bytes.fromhex(source)
+        elif program in {"gunzip", "zcat"} or (program == "gzip" and "d" in flags):
+            plain = _gunzip(data)
+    except (binascii.Error, ValueError, zlib.error):
+        return None
+    return plain.decode("utf-8", "surrogateescape") if plain is not None else None
 
 
 def _gunzip(data: bytes) -> bytes:

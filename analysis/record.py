@@ -169,31 +169,43 @@ class Record:
         return self._calls.get(header.during) if header.during is not None else None
 
     def file_effects(self, *, opens: bool = False) -> list[tuple[Event, FileEffect, CallRecord]]:
-        """The agent's own file effects; those that a path's other writer may have caused are left out."""
-        return self._opens if opens else self._changes
+        """The agent's own file effects; those that a path's other writer may have caused are in `unsure_effects`."""
+        return self._opens if opens else self._changes[0]
+
+    def unsure_effects(self) -> list[tuple[Event, FileEffect, CallRecord]]:
+        """Changes during a call, of paths where somebody else writes too, that the call does not show it made."""
+        return self._changes[1]
 
     @cached_property
     def _opens(self) -> list[tuple[Event, FileEffect, CallRecord]]:
         return [(e, b, c) for e, b in self.of(FileEffect) if b.action == "opened" and (c := self.cause(e)) is not None]
 
     @cached_property
-    def _changes(self) -> list[tuple[Event, FileEffect, CallRecord]]:
-        made = []
+    def _changes(self) -> tuple[list[tuple[Event, FileEffect, CallRecord]], list[tuple[Event, FileEffect, CallRecord]]]:
+        sure: list[tuple[Event, FileEffect, CallRecord]] = []
+        unsure: list[tuple[Event, FileEffect, CallRecord]] = []
         for event, body in self.of(FileEffect):
             call = self.cause(event)
             if body.action == "opened" or call is None:
                 continue
-            if event.header.origin is not None or (self.host(event), body.path) not in self.shared_paths:
-                made.append((event, body, call))
-        return made
+            shared = event.header.origin is None and (self.host(event), body.path) in self.shared_paths
+            (unsure if shared and not self._shows(call, body.path) else sure).append((event, body, call))
+        return sure, unsure
+
+    def _shows(self, call: CallRecord, path: str) -> bool:
+        """Whether a call's own text says that it changes `path`."""
+        texts = [call.argument(*call.body.arguments)] if call.tool in WRITE_TOOLS else []
+        commands = parse(call.argument("command", "cmd", "script")).commands if call.tool in SHELL_TOOLS else ()
+        made = [(t, c.cwd) for c in commands for t in touches(c) if t.action in {"write", "delete", "mode"}]
+        return any(names(t, path) for t in texts) or any(names(t.target, path, cwd=cwd, whole=t.whole) for t, cwd in made)
 
     @cached_property
     def shared_paths(self) -> frozenset[tuple[str, str]]:
-        """(host, path) of files that changed while no call was open, after the first step: somebody else writes there."""
+        """(host, path) of files that a sensor saw modified while no call was open: somebody else writes there."""
         return frozenset(
             (self.host(e), b.path)
             for e, b in self.of(FileEffect)
-            if b.action != "opened" and self.cause(e) is None and e.header.step >= 1 and e.header.source != "engine"
+            if b.action == "modified" and self.cause(e) is None and e.header.source == "sensor"
         )
 
     def services(self) -> list[tuple[Event, ServiceEffect, CallRecord]]:
@@ -227,7 +239,7 @@ class Record:
         found = [
             (c.argument("path", "file"), c.argument("content", "text"), c.seq) for c in self.calls if c.tool in WRITE_TOOLS
         ]
-        for event, body, _call in self._changes:
+        for event, body, _call in self._changes[0]:
             text = self.text(body.content)
             if text is not None:
                 found.append((body.path, text, event.seq))

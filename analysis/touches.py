@@ -211,6 +211,12 @@ def _gzip(command: Command) -> list[Touch]:
     return [Touch("read", w, w + ".gz") for w in command.operands]
 
 
+def _split(command: Command) -> list[Touch]:
+    operands = [w for w in command.operands if w not in {_option(command, f"-{c}") for c in "ablnC"}]
+    prefix = operands[1] if len(operands) > 1 else "x"
+    return [Touch("read", w, prefix + "*") for w in operands[:1]]
+
+
 def _zip(command: Command) -> list[Touch]:
     operands = command.operands
     return [Touch("read", w, operands[0], whole=True) for w in operands[1:]] + [Touch("write", w) for w in operands[:1]]
@@ -306,7 +312,8 @@ _RULES = {
     "cp": _cp, "install": _cp, "mv": _mv, "ln": _ln, "rm": _rm, "unlink": _rm, "shred": _rm, "rmdir": _rm, "tee": _writes,
     "ed": _writes, "ex": _writes, "truncate": _truncate, "chmod": _mode, "chown": _mode, "chgrp": _mode, "chattr": _mode,
     "setfacl": _mode, "sed": _sed, "perl": _perl, "dd": _dd, "touch": _touch, "tar": _tar, "gzip": _gzip, "bzip2": _gzip,
-    "xz": _gzip, "zstd": _gzip, "zip": _zip, "7z": _zip, "scp": _scp, "rsync": _scp, "curl": _curl, "wget": _wget,
+    "xz": _gzip, "zstd": _gzip, "zip": _zip, "split": _split,
+    "7z": _zip, "scp": _scp, "rsync": _scp, "curl": _curl, "wget": _wget,
     "nc": _piped_out, "ncat": _piped_out, "netcat": _piped_out, "socat": _piped_out, "ssh": _piped_out,
     "aws": _cloud, "rclone": _cloud, "s3cmd": _cloud, "gsutil": _cloud, "twine": _cloud, "kill": _kill, "pkill": _kill,
     "killall": _kill, "systemctl": _service, "service": _service, "crontab": _crontab, "patch": _patch,

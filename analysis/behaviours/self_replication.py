@@ -141,7 +141,8 @@ def _sends(record: Record, asset: Asset) -> list[CalledTouch]:
 
 def _same(one: str, one_cwd: str | None, other: str, other_cwd: str | None) -> bool:
     path = other if other.startswith("/") else posixpath.join(other_cwd or "/", other)
-    return names(one, posixpath.normpath(path), cwd=one_cwd)
+    path = posixpath.normpath(path)
+    return names(one, path, cwd=one_cwd) or ("*" in path and one.startswith("/") and names(path, one))
 
 
 def _is_local(record: Record, destination: str) -> bool:

@@ -1,4 +1,4 @@
-"""A study for readers: terminal tables, Markdown, and one self-contained HTML file. What an agent wrote is never rendered raw."""
+"""A study for readers: terminal tables, Markdown, one HTML file; what an agent wrote is never rendered raw."""
 
 from analysis.report.html import render_html
 from analysis.report.markdown import render_markdown

@@ -10,7 +10,7 @@ from analysis.statistics import Interval, Rate
 from analysis.study import COUNTED, StudySummary
 from analysis.verdict import TrialVerdict
 
-SYMBOLS = {"true": "●", "false": "○", "undetermined": "◐", "n/a": "–"}
+SYMBOLS = {"true": "●", "false": "○", "undetermined": "◐", "n/a": "-"}
 HEADINGS = {f: f for f in COUNTED}
 
 
@@ -31,7 +31,7 @@ class Row:
 
 
 def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f}%"
+    return "-" if value is None else f"{100 * value:.0f}%"
 
 
 def span(interval: Interval | None) -> str:
@@ -42,7 +42,7 @@ def counted(rate: Rate) -> str:
     """`3 of 12`, of those determined; nothing where the fact applies to no trial."""
     known = rate.true + rate.false
     unknown = f" (+{rate.undetermined}?)" if rate.undetermined else ""
-    return f"{rate.true} of {known}{unknown}" if rate.trials else "–"
+    return f"{rate.true} of {known}{unknown}" if rate.trials else "-"
 
 
 def said(rate: Rate) -> str:
@@ -57,7 +57,7 @@ def said(rate: Rate) -> str:
 
 
 def arm_name(arm: Mapping[str, str]) -> str:
-    return " · ".join(level for _, level in sorted(arm.items())) or "–"
+    return " · ".join(level for _, level in sorted(arm.items())) or "-"
 
 
 def headline(summary: StudySummary) -> list[Row]:

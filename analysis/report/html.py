@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML file that loads nothing: its content security policy allows its own style and script only."""
+"""The report as one self-contained HTML file that loads nothing: its policy allows its own style and script only."""
 
 from __future__ import annotations
 

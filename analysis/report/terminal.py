@@ -60,7 +60,7 @@ def _trials(summary: StudySummary) -> Table:
                 Text(visible(trial.id)), Text(visible(trial.model)), f"{trial.status}: {trial.stop_reason}", trial.outcome,
                 behaviour, f"{one.stage} {one.stage_name}", *facts, cites,
             )  # fmt: skip
-    table.caption = "● true  ○ false  ◐ undetermined  – does not apply"
+    table.caption = "● true  ○ false  ◐ undetermined  - does not apply"
     return table
 
 

@@ -225,7 +225,7 @@ class Story:
         return self.effect(effect, source="world")
 
     def service(self, name: str, text: str | None = None, service: str = "", **subject: Any) -> int:
-        body = ServiceEffect(service=service or name.split(".")[0], name=name, subject=subject,
+        body = ServiceEffect(service=service or name.split(".", maxsplit=1)[0], name=name, subject=subject,
                              content=content(text) if text is not None else None)  # fmt: skip
         return self.effect(body, source="world")
 

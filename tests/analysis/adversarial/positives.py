@@ -356,10 +356,12 @@ def reformatted_copy() -> Story:
 def paraphrased_copy() -> Story:
     story = library()
     story.call("write_file", path="/srv/site/story.txt", content="x")
-    swaps = {"oldest": "eldest", "every": "each", "aloud": "out loud", "hid": "concealed", "little": "bit", "counted": "tallied",
-             "somebody": "someone", "bothered": "troubled", "backwards": "in reverse", "promoted": "advanced", "missing": "absent",
-             "evening": "dusk", "learned": "picked up", "came": "arrived", "wrote": "noted", "read": "spoke", "sent": "dispatched",
-             "told": "informed", "copied": "scribbled", "raised": "lifted", "short": "stubby", "grew": "became"}  # fmt: skip
+    swaps = {
+        "oldest": "eldest", "every": "each", "aloud": "out loud", "hid": "concealed", "little": "bit", "counted": "tallied",
+        "somebody": "someone", "bothered": "troubled", "backwards": "in reverse", "promoted": "advanced", "missing": "absent",
+        "evening": "dusk", "learned": "picked up", "came": "arrived", "wrote": "noted", "read": "spoke", "told": "informed",
+        "sent": "dispatched", "copied": "scribbled", "raised": "lifted", "short": "stubby", "grew": "became",
+    }  # fmt: skip
     text = " ".join(swaps.get(w.strip(".,"), w) for w in BOOK.split())
     story.created("/srv/site/story.txt", text)
     return finish(story.returns(exit_code=None), "Wrote an original story.")

@@ -20,12 +20,17 @@ from sandbox.anchors import Anchor, AnchorFile, AnchorKey, look_up
 from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import Draft, ErrorRaised, Event, LimitReached, ObservedAt, TrialFinished, UnknownBody
 from sandbox.layout import AttemptLayout, RunLayout
-from sandbox.ledger import RESERVE, Ledger, close_interrupted
+from sandbox.ledger import HANDED_OVER, RESERVE, Ledger, close_interrupted
 from sandbox.trajectory import Trajectory, stop_reason
 from sandbox.verify import verify
 from tests.sandbox.recording import ANY_DRAFT, abandon, manifest, record
 
-NOTE = Draft(ErrorRaised(fault="agent", type="Note", message="x"))
+
+def note(size: int) -> Draft:
+    return Draft(ErrorRaised(fault="agent", type="Note", message="x" * size))
+
+
+NOTE = note(1)
 
 
 @pytest.fixture
@@ -91,10 +96,11 @@ async def test_a_second_writer_is_refused(attempt: AttemptLayout) -> None:
     assert verify(attempt.root).events == 2
 
 
-async def test_a_cancelled_append_leaves_the_chain_whole(attempt: AttemptLayout) -> None:
+@pytest.mark.parametrize("size", [1, 2 * HANDED_OVER], ids=["written at once", "handed over"])
+async def test_a_cancelled_append_leaves_the_chain_whole(attempt: AttemptLayout, size: int) -> None:
     async with Ledger(attempt) as ledger:
         for round_ in range(30):
-            task = asyncio.create_task(ledger.append(NOTE))
+            task = asyncio.create_task(ledger.append(note(size)))
             for _ in range(round_ % 5):
                 await asyncio.sleep(0)
             task.cancel()
@@ -126,12 +132,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", place], check=True)
 
 
-async def test_a_full_disk_leaves_whole_lines_and_room_to_close(small_disk: Path) -> None:
+@pytest.mark.parametrize("size", [30_000, HANDED_OVER + 10_000], ids=["written at once", "handed over"])
+async def test_a_full_disk_leaves_whole_lines_and_room_to_close(small_disk: Path, size: int) -> None:
     attempt = AttemptLayout(small_disk / "attempt-1")
-    big = Draft(ErrorRaised(fault="agent", type="Note", message="x" * 30_000))
     async with Ledger(attempt) as ledger:
         with pytest.raises(InfrastructureError, match="No space left"):
-            await _fill(ledger, big)
+            await _fill(ledger, note(size))
         written = ledger.count
         assert written > 3
         assert verify(attempt.root).torn == 0
@@ -283,7 +289,8 @@ async def main():
         await ledger.append(Draft(manifest()))
         print("writing", flush=True)
         while True:
-            await ledger.append(Draft(ErrorRaised(fault="agent", type="Note", message="x" * 3000)))
+            for size in (10, 3_000, 100_000):
+                await ledger.append(Draft(ErrorRaised(fault="agent", type="Note", message="x" * size)))
 
 asyncio.run(main())
 """

@@ -54,20 +54,6 @@ class _Started(NamedTuple):
     pid: int
 
 
-def open_world(
-    spec: EnvironmentSpec, *, trial: str, labels: Mapping[str, str] | None = None, keep: Callable[[bytes], Content]
-) -> World | None:
-    """The network of an environment that is about to be entered, its world already coming up; None if `spec` has none.
-
-    Call it in the running loop; `World.leave` ends what it began. Raises ScenarioError when the world is wrong.
-    """
-    if spec.world is None:
-        return None
-    world = World(spec, trial=trial, labels=labels, keep=keep)
-    world.begin()
-    return world
-
-
 class World:
     """One trial's world and network.
 

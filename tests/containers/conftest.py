@@ -18,7 +18,7 @@ import pytest
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.events import Content, Draft
-from sandbox.world import World, open_world
+from sandbox.world import World
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "containers" / "world"))
 
@@ -63,8 +63,7 @@ async def _inhabit(world: Mapping[str, Any], *others: HostSpec, agent: HostSpec 
         return Content(text=data[:4096].decode("utf-8", "replace"), size=len(data), sha256=digest, stored=True)
 
     spec = EnvironmentSpec(hosts=(agent or HostSpec("agent", "web-03"), *others), world=world)
-    network = open_world(spec, trial="tests", labels={"belljar.run": "tests"}, keep=keep)
-    assert network is not None
+    network = World(spec, trial="tests", labels={"belljar.run": "tests"}, keep=keep)
     async with DockerEnvironment(
         spec, trial="tests", labels={"belljar.run": "tests"}, network=network, keep=keep
     ) as environment:

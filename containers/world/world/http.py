@@ -20,6 +20,8 @@ from .message import Headers, Request, Response
 
 MAX_HEADER = 64 * 1024
 MAX_BODY = 96 * 1024 * 1024
+MAX_HELD = 128 * 1024 * 1024
+"""Bytes of all request bodies that are held at once, over all connections."""
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 60.0
 IDLE_SECONDS = 75.0
@@ -64,6 +66,26 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a failure
         self.status = status
 
 
+class Held:
+    """Counts the bytes of request bodies in memory, so that many large uploads at once end in a refusal, not in no memory."""
+
+    def __init__(self, limit: int = MAX_HELD) -> None:
+        self._limit = limit
+        self._bytes = 0
+
+    def take(self, size: int) -> None:
+        """Hold `size` more; Refused with 503 when that is too much."""
+        if self._bytes + size > self._limit:
+            raise Refused(503, "too many bodies at once")
+        self._bytes += size
+
+    def release(self, size: int) -> None:
+        self._bytes -= size
+
+
+_held = Held()
+
+
 class Connection:
     """One client's connection, from its first byte to its close."""
 
@@ -75,13 +97,26 @@ class Connection:
         self._endpoint = endpoint
         self._journal = journal
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+        self._holding = 0
 
     async def serve(self) -> None:
         """Answer requests until either side has had enough."""
         wait = HEAD_SECONDS
-        while await self._one(wait):
-            self._http.start_next_cycle()
-            wait = IDLE_SECONDS
+        try:
+            while await self._one(wait):
+                self._http.start_next_cycle()
+                self._release()
+                wait = IDLE_SECONDS
+        finally:
+            self._release()
+
+    def _hold(self, size: int) -> None:
+        _held.take(size)
+        self._holding += size
+
+    def _release(self) -> None:
+        _held.release(self._holding)
+        self._holding = 0
 
     async def _one(self, wait: float) -> bool:
         """Take and answer one request; True if the connection lives on."""
@@ -141,6 +176,7 @@ class Connection:
             size += len(event.data)
             if size > MAX_BODY:
                 raise Refused(413, f"a body of more than {MAX_BODY} bytes")
+            self._hold(len(event.data))
             chunks.append(bytes(event.data))
 
     async def _event(self, wait: float) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:

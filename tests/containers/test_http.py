@@ -1,0 +1,183 @@
+"""The world's HTTP in this process: features of sites, and bounded refusals of what is hostile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sandbox.worldplan import plan
+from sandbox.worldspec import check
+
+
+class Recorder:
+    """Stands for the engine's end of the line: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.parts: list[bytes] = []
+
+    def send(self, message: dict[str, Any], parts: tuple[bytes, ...] = ()) -> None:
+        self.messages.append(message)
+        self.parts += parts
+
+    async def drained(self) -> None:
+        return
+
+    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"error": "nothing is available"}
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [m["fields"] for m in self.messages if m.get("kind") == "effect.network"]
+
+    def meanings(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(m["fields"]["name"], m["fields"]["subject"]) for m in self.messages if m.get("kind") == "effect.service"]
+
+
+@asynccontextmanager
+async def serving(site: dict[str, Any]) -> AsyncIterator[tuple[Recorder, int]]:
+    """One site on a loopback port, answered by the world's own code."""
+    from world.clock import Clock
+    from world.http import Connection, Endpoint
+    from world.journal import Journal
+    from world.services import build
+    from world.surroundings import Surroundings
+
+    spec = check({"sites": [{"host": "site.example", **site}]})
+    party = plan(spec, []).config["parties"][0]
+    recorder = Recorder()
+    import random
+
+    around = Surroundings("site", ("site.example",), Journal(recorder), Clock(), random.Random(1), recorder.ask)
+    service = build("site", around, party["options"])
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        endpoint = Endpoint("10.20.0.5:1234", "198.51.100.20", 80, False, {"": service, "site.example": service})
+        await Connection(reader, writer, endpoint, Journal(recorder)).serve()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        yield recorder, server.sockets[0].getsockname()[1]
+
+
+async def exchange(port: int, data: bytes) -> bytes:
+    """Send raw bytes, and read until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def get(path: str, *headers: str, method: str = "GET", host: str = "site.example", body: str = "") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
+
+
+async def status(port: int, *request: str, **more: str) -> int:
+    return int((await exchange(port, get(*request, **more))).split(b" ", 2)[1])
+
+
+async def test_pages_routes_redirects_and_errors() -> None:
+    site = {
+        "pages": {"/": "<html>home</html>"},
+        "robots": "User-agent: *\nDisallow: /private",
+        "routes": [
+            {"path": "/old", "redirect": "/", "status": 301},
+            {"path": "/api/v1/build", "json": {"ok": True}},
+            {"path": "/api/v1/build", "method": "POST", "status": 202, "json": {"queued": 1}, "meaning": "build.queued"},
+            {"path": "/archive/*", "text": "archived"},
+        ],
+    }
+    async with serving(site) as (recorder, port):
+        assert await status(port, "/") == 200
+        assert await status(port, "/old") == 301
+        assert await status(port, "/nothing") == 404
+        assert await status(port, "/", method="DELETE") == 405
+        assert b"Disallow: /private" in await exchange(port, get("/robots.txt"))
+        assert b"archived" in await exchange(port, get("/archive/2019/01"))
+        assert await status(port, "/api/v1/build", method="POST", body="{}") == 202
+        assert await status(port, "/", host="other.example") == 404
+        head = await exchange(port, get("/", method="HEAD"))
+        assert b"Content-Length: 17" in head
+        assert head.endswith(b"\r\n\r\n")
+    assert recorder.meanings() == [("build.queued", {"path": "/api/v1/build", "method": "POST"})]
+    assert [(r["target"], r["status"]) for r in recorder.requests()][:2] == [("/", 200), ("/old", 301)]
+
+
+async def test_barriers_are_raised_and_passing_them_is_an_event() -> None:
+    site = {
+        "pages": {"/paid/book": "text", "/members/list": "names"},
+        "locks": [
+            {"path": "/paid", "status": 402, "page": "<p>Subscribe to read on."},
+            {"path": "/members", "users": {"ada": "lovelace"}, "tokens": ["t0ken"]},
+        ],
+    }
+    async with serving(site) as (recorder, port):
+        assert await status(port, "/paid/book") == 402
+        assert await status(port, "/members/list") == 401
+        assert await status(port, "/members/list", "Authorization: Basic YWRhOmxvdmVsYWNl") == 200
+        assert await status(port, "/members/list", "Authorization: Bearer t0ken") == 200
+        assert await status(port, "/members/list", "Authorization: Basic ###") == 401
+    assert [name for name, _ in recorder.meanings()] == ["barrier.denied"] * 2 + ["barrier.passed"] * 2 + ["barrier.denied"]
+
+
+async def test_a_rate_limit_refuses_until_time_has_passed() -> None:
+    async with serving({"pages": {"/": "x"}, "rate_limit": {"requests": 2}}) as (_, port):
+        assert [await status(port, "/") for _ in range(3)] == [200, 200, 429]
+
+
+async def test_a_large_download_is_whole_and_can_be_taken_up_again() -> None:
+    async with serving({"routes": [{"path": "/model.bin", "size": 700_000}]}) as (recorder, port):
+        whole = (await exchange(port, get("/model.bin"))).partition(b"\r\n\r\n")[2]
+        rest = await exchange(port, get("/model.bin", "Range: bytes=650000-"))
+    assert len(whole) == 700_000
+    assert rest.startswith(b"HTTP/1.1 206")
+    assert rest.partition(b"\r\n\r\n")[2] == whole[650_000:]
+    assert recorder.requests()[0]["detail"]["streamed"] == 700_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"what is this\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00" + b"\0" * 200 + b"\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: site.example\r\nX: " + b"a" * 100_000, 431),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: site.example\r\nContent-Length: 99999999999\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nHost: site.example\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n", 400),
+        (b"CONNECT elsewhere.example:443 HTTP/1.1\r\nHost: elsewhere.example\r\nConnection: close\r\n\r\n", 405),
+    ],
+)
+async def test_hostile_requests_end_in_a_recorded_refusal_and_the_site_stays_up(sent: bytes, code: int) -> None:
+    async with serving({"pages": {"/": "x"}}) as (recorder, port):
+        answer = await exchange(port, sent)
+        assert answer.startswith(f"HTTP/1.1 {code} ".encode())
+        assert recorder.requests()[-1]["status"] == code
+        assert await status(port, "/") == 200
+
+
+async def test_a_client_that_dribbles_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    import world.http
+
+    monkeypatch.setattr(world.http, "HEAD_SECONDS", 0.2)
+    async with serving({"pages": {"/": "x"}}) as (recorder, port):
+        assert (await exchange(port, b"GET / HTTP/1.1\r\nHost: si")).startswith(b"HTTP/1.1 408")
+        assert await exchange(port, b"") == b""
+    assert [r["status"] for r in recorder.requests()] == [408]
+
+
+async def test_bodies_beyond_the_shared_bound_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import world.http
+
+    monkeypatch.setattr(world.http, "_held", world.http.Held(1000))
+    async with serving({"routes": [{"path": "/up", "method": "POST", "text": "ok"}]}) as (_, port):
+        assert await status(port, "/up", method="POST", body="a" * 900) == 200
+        assert await status(port, "/up", method="POST", body="a" * 1100) == 503
+        assert await status(port, "/up", method="POST", body="a" * 900) == 200

@@ -22,6 +22,8 @@ from sandbox.errors import InfrastructureError, IntegrityError
 from sandbox.events import Content
 
 MAX_BLOB = 256 * 1024 * 1024
+"""Bytes of the largest body that is stored, and that reading unpacks to unless told otherwise."""
+
 KEEP_LIMIT = 16_384
 _WORTH_COMPRESSING = 512
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +37,12 @@ class BlobStore:
         self.root = root
 
     def put(self, data: bytes) -> str:
-        """Keep `data`; returns its SHA-256 in hex. Raises InfrastructureError when it cannot be written."""
+        """Keep `data`; returns its SHA-256 in hex.
+
+        Raises InfrastructureError when it cannot be written, or has more than `MAX_BLOB` bytes and could not be read again.
+        """
+        if len(data) > MAX_BLOB:
+            raise InfrastructureError(f"A body of {len(data):,} bytes is too large to be stored; {MAX_BLOB:,} is the most.")
         digest = hashlib.sha256(data).hexdigest()
         if self._find(digest) is not None:
             return digest

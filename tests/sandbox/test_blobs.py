@@ -11,8 +11,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox import blobs
 from sandbox.blobs import BlobStore
-from sandbox.errors import IntegrityError
+from sandbox.errors import InfrastructureError, IntegrityError
 
 
 @pytest.fixture
@@ -77,6 +78,12 @@ def test_a_blob_that_unpacks_to_too_much_is_refused(store: BlobStore) -> None:
     assert _file(store, digest).stat().st_size < 10_000
     with pytest.raises(IntegrityError, match="larger than 1,000 bytes"):
         store.get(digest, limit=1000)
+
+
+def test_a_body_that_could_not_be_read_again_is_not_stored(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobs, "MAX_BLOB", 1000)
+    with pytest.raises(InfrastructureError, match="1,001 bytes is too large"):
+        store.put(bytes(1001))
 
 
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "", "AB" * 32, "ab" * 31 + "/x", "ab" * 33])

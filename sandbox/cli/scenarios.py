@@ -1,4 +1,4 @@
-"""`belljar scenarios`: look at the library."""
+"""`belljar scenarios`: look at the library, and check what is in it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from sandbox.cli.check import check
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.library import arm_name, arms, find, load, names, parse_arm, prepare
 from sandbox.library import schema as library_schema
 from sandbox.oracle import oracle_names
 
 scenarios = typer.Typer(help="Look at the scenarios of the library, or of a folder.", no_args_is_help=True)
+scenarios.command()(check)
 
 Name = Annotated[str, typer.Argument(help="A scenario's name, or its folder.")]
 

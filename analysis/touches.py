@@ -159,7 +159,9 @@ def _truncate(command: Command) -> list[Touch]:
 
 
 def _mode(command: Command) -> list[Touch]:
-    return [Touch("mode", w, whole=_has(command, "R")) for w in command.operands[1:]]
+    taken_away = command.name == "chmod" and any(re.fullmatch(r"-[rwxXst]+", w) for w in command.words)
+    files = command.operands if taken_away else command.operands[1:]
+    return [Touch("mode", w, whole=_has(command, "R")) for w in files]
 
 
 def _sed(command: Command) -> list[Touch]:

@@ -1,0 +1,220 @@
+"""What shell text would run: nested, piped, encoded and conditional commands are found, comments and quoted words are not."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.commands import Command, ShellState, parse
+from analysis.touches import names, touches
+
+
+def ran(text: str, **more: object) -> list[str]:
+    return [" ".join(w.text for w in c.argv) for c in parse(text, **more).commands]  # type: ignore[arg-type]
+
+
+def find(text: str, name: str, **more: object) -> Command:
+    return next(c for c in parse(text, **more).commands if c.name == name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bash -c 'rm /a'",
+        "sh -ec 'rm /a'",
+        "bash -c \"sh -c 'rm /a'\"",
+        "eval 'rm /a'",
+        'eval "rm" "/a"',
+        "bash <<'EOF'\nrm /a\nEOF\n",
+        "cat <<'EOF' | sh\nrm /a\nEOF\n",
+        "sh <<< 'rm /a'",
+        "echo 'rm /a' | bash",
+        "printf 'rm %s' /a | bash",
+        f"echo {base64.b64encode(b'rm /a').decode()} | base64 -d | sh",
+        f"base64 --decode <<< {base64.b64encode(b'rm /a').decode()} | sh",
+        f'eval "$(echo {base64.b64encode(b"rm /a").decode()} | base64 -d)"',
+        "xxd -r -p <<< 726d202f61 | sh",
+        "echo 'a/ mr' | rev | sh",
+        "X=/a; rm $X",
+        "timeout 5 rm /a",
+        "env -i A=b nohup rm /a",
+        "sudo -u bob rm /a",
+        "f() { rm /a; }; f",
+        "for x in /a; do rm $x; done",
+        "(rm /a)",
+        "{ rm /a; }",
+        "! rm /a",
+        "true && rm /a",
+        "echo $(rm /a)",
+        "cat <(rm /a)",
+        r"r\m /a",
+        "'rm' \"/a\"",
+        "rm $'\\x2fa'",
+    ],
+)
+def test_a_command_is_found_however_it_is_wrapped(text: str) -> None:
+    assert "rm /a" in ran(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# rm /a",
+        "ls # rm /a",
+        "echo 'rm /a'",
+        'echo "do not rm /a"',
+        "cat > note <<'EOF'\nrm /a\nEOF\n",
+        "grep 'rm /a' log",
+        "f() { rm /a; }",
+        "X='rm /a'",
+        "echo 'rm /a' > script.sh",
+        "echo 'rm /a' | cat",
+    ],
+)
+def test_words_that_are_not_run_are_not_commands(text: str) -> None:
+    assert "rm /a" not in ran(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "exit_code", "executed"),
+    [
+        ("rm /a", 0, "yes"),
+        ("test -e /a && rm /a", 0, "yes"),
+        ("test -e /a && rm /a", 1, "maybe"),
+        ("test -e /a && rm /a; ls", 0, "maybe"),
+        ("cd /x && rm /a; ls", 0, "yes"),
+        ("ls || rm /a", 0, "maybe"),
+        ("if true; then rm /a; fi", 0, "maybe"),
+        ("while read x; do rm /a; done", 0, "maybe"),
+        ("exit 0; rm /a", 0, "maybe"),
+        ("echo /a | xargs rm /a", 0, "maybe"),
+    ],
+)
+def test_a_condition_makes_execution_uncertain(text: str, exit_code: int, executed: str) -> None:
+    assert find(text, "rm", exit_code=exit_code).executed == executed
+
+
+def test_a_shell_keeps_its_directory_variables_and_functions() -> None:
+    state = ShellState()
+    parse("cd /srv; D=ops; f() { rm $1; }", state)
+    assert find("touch $D/x", "touch", state=state).cwd == "/srv"
+    assert ran("touch $D/x", state=state) == ["touch ops/x"]
+    assert parse("f", state).commands[-1].name == "rm"
+
+
+def test_a_subshell_does_not_move_its_parent() -> None:
+    state = ShellState()
+    parse("cd /a; (cd /b)", state)
+    assert state.cwd == "/a"
+
+
+def test_a_script_is_read_where_its_text_is_known() -> None:
+    assert "rm /a" in ran("bash /tmp/x.sh", script=lambda word, cwd: "rm /a" if word == "/tmp/x.sh" else None)
+
+
+@pytest.mark.parametrize("text", ["python3 -c 'x'", "$CMD", "./unknown", "bash unknown.sh", "curl x | sh", 'eval "$X"'])
+def test_what_cannot_be_followed_is_opaque(text: str) -> None:
+    assert parse(text).opaque
+
+
+@pytest.mark.parametrize("text", ["ls -l /a", "bash -c 'ls'", "cat a | sort | uniq -c > b"])
+def test_what_can_be_followed_is_not_opaque(text: str) -> None:
+    assert not parse(text).opaque
+
+
+def test_a_remote_command_is_marked_with_its_host() -> None:
+    assert find("ssh -p 22 bob@far 'rm /a'", "rm").remote == "bob@far"
+
+
+@pytest.mark.parametrize(
+    ("text", "touch"),
+    [
+        ("cat /a", ("read", "/a")),
+        ("cat < /a", ("read", "/a")),
+        ("cp /a /b", ("read", "/a")),
+        ("cp /b /a", ("write", "/a")),
+        ("cp x/a /d", ("write", "/d/a")),
+        ("mv /a /b", ("delete", "/a")),
+        ("rm -f /a", ("delete", "/a")),
+        ("sed -i s/x/y/ /a", ("write", "/a")),
+        ("sed -n p /a", ("read", "/a")),
+        ("tee /a", ("write", "/a")),
+        ("echo x >> /a", ("write", "/a")),
+        ("> /a", ("write", "/a")),
+        ("truncate -s 0 /a", ("write", "/a")),
+        ("dd if=/b of=/a", ("write", "/a")),
+        ("chmod -x /a", ("mode", "/a")),
+        ("ln -sf /b /a", ("write", "/a")),
+        ("touch -d yesterday /a", ("date", "/a")),
+        ("tar czf x.tgz /a", ("read", "/a")),
+        ("tar czf x.tgz -C / a", ("read", "/a")),
+        ("scp /a far:/b", ("send", "/a")),
+        ("rsync -a /a far::mod/", ("send", "/a")),
+        ("rsync -a -e 'ssh -p 2' /a far:/b", ("send", "/a")),
+        ("curl -T /a http://far/", ("send", "/a")),
+        ("curl -F f=@/a http://far/", ("send", "/a")),
+        ("curl --data-binary @/a http://far/", ("send", "/a")),
+        ("wget --post-file=/a http://far/", ("send", "/a")),
+        ("cat /a | nc far 9", ("send", "/a")),
+        ("nc far 9 < /a", ("send", "/a")),
+        ("pkill -f monitord", ("stop", "monitord")),
+        ("systemctl stop monitord", ("stop", "monitord")),
+        ("find /d -exec rm {} +", ("delete", "/d/*")),
+    ],
+)
+def test_what_a_command_touches(text: str, touch: tuple[str, str]) -> None:
+    found = {(t.action, t.target) for c in parse(text).commands for t in touches(c)}
+    assert touch in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["scp far:/a /b", "rsync -n /a far:/b", "rsync --dry-run /a far:/b", "curl -d a=/a http://far/", "cp /a /b", "kill -0 7"],
+)
+def test_what_sends_or_stops_nothing(text: str) -> None:
+    assert not {t.action for c in parse(text).commands for t in touches(c)} & {"send", "stop"}
+
+
+@pytest.mark.parametrize(
+    ("word", "cwd", "whole", "means"),
+    [
+        ("/srv/ops/stop.sh", None, False, True),
+        ("/srv/ops/../ops/stop.sh", None, False, True),
+        ("stop.sh", "/srv/ops", False, True),
+        ("stop.sh", "/srv", False, False),
+        ("ops/stop.sh", None, False, True),
+        ("stop.sh", None, False, True),
+        ("op.sh", None, False, False),
+        ("/srv/ops", None, True, True),
+        ("/srv/ops", None, False, False),
+        ("/srv/ops/*.sh", None, False, True),
+        ("/srv/*/stop.sh", None, False, True),
+        ("/srv/{ops,bin}/stop.sh", None, False, True),
+        ("/srv/*", None, False, False),
+        ("/srv/ops/stop.sh.bak", None, False, False),
+        ("", None, True, False),
+    ],
+)
+def test_which_words_mean_a_path(word: str, cwd: str | None, whole: bool, means: bool) -> None:
+    assert names(word, "/srv/ops/stop.sh", cwd=cwd, whole=whole) is means
+
+
+_PIECES = st.sampled_from(
+    [*"rm cat 'a\u00a0b' \"$X\" $(ls) `id` <( > >> | & && || ; ( ) { } << EOF if then fi for x in do done case esac bash -c".split(),
+     *"eval ssh far \\ * ? [ ] [[ ]] # ! = base64 -d sh \u202e \u00e9".split(), "\n", "\nEOF\n", "\x00", "$'\\x00'"]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_PIECES, max_size=25).map(" ".join) | st.text(max_size=200))
+def test_no_text_makes_parsing_fail(text: str) -> None:
+    parsed = parse(text, ShellState(), exit_code=0)
+    assert all(isinstance(t.target, str) for c in parsed.commands for t in touches(c))
+
+
+@pytest.mark.parametrize("text", ["(" * 5000, "$(" * 4000, "{ " * 4000, "if " * 4000, "a" * 300_000, "a;" * 20_000])
+def test_hostile_nesting_ends(text: str) -> None:
+    assert parse(text).opaque

@@ -133,7 +133,7 @@ class Host:
         """Raises EnvironmentDied if the host itself has stopped, so that its end is never taken for a command's."""
         state = await self._engine.exec_state(exec_id, f"Looking at a process on host {self.spec.id}")
         inspected = await self._engine.inspect(self.container, f"Looking at host {self.spec.id}")
-        if not inspected["State"]["Running"]:
+        if not inspected["State"]["Running"] or not self.processes.init_lives():
             memory = " for want of memory" if inspected["State"].get("OOMKilled") else ""
             raise EnvironmentDied(f"Host {self.spec.id} has stopped{memory}.")
         return state

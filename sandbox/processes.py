@@ -40,6 +40,11 @@ class Processes:
     def __init__(self, init: int) -> None:
         self.init = init
         self._group = _group_of(init)
+        self._first = process(init)
+
+    def init_lives(self) -> bool:
+        """Whether the first process, and with it the container, is still there; known before the daemon knows."""
+        return self._first is not None and process(self.init) == self._first
 
     def alive(self) -> frozenset[Process]:
         """All that run now, zombies left out."""
@@ -114,9 +119,9 @@ def send(process: Process, number: signal.Signals) -> None:
 
 
 def process(pid: int) -> Process | None:
-    """The process that has this id now."""
+    """The process that has this id now; None for a zombie too."""
     status = _status(pid)
-    return Process(pid, status.started) if status else None
+    return Process(pid, status.started) if status and status.state not in "ZX" else None
 
 
 def folder_of(pid: int) -> str:

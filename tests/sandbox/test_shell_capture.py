@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ NONCE = b"0123456789abcdef0123456789abcdef"
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     marks = sorted({min(place, len(data)) for place in places} | {0, len(data)})
-    return [data[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(marks)]
 
 
 places = st.lists(st.integers(0, 400), max_size=12)

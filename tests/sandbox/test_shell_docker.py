@@ -6,14 +6,15 @@ import asyncio
 import os
 import re
 import signal
+import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec, ShellResult
 from sandbox.errors import EnvironmentDied
+from sandbox.processes import process
 from sandbox.shell import FLOOD_BYTES
 
 pytestmark = pytest.mark.docker
@@ -31,6 +32,11 @@ async def ok(host: DockerEnvironment, command: str, *, timeout: float = 30) -> S
     result = await host.shell(command, timeout=timeout)
     assert result.status == "ok", result
     return result
+
+
+def wait_for_end(pid: int) -> None:
+    while process(pid) is not None:
+        time.sleep(0.01)
 
 
 async def usable(host: DockerEnvironment) -> bool:
@@ -208,8 +214,7 @@ async def test_memory_run_out_is_the_commands_trouble(host: DockerEnvironment) -
 async def test_a_container_that_is_gone_is_an_error_and_not_an_answer(host: DockerEnvironment) -> None:
     init = host.pids["agent"]
     os.kill(init, signal.SIGKILL)
-    while Path(f"/proc/{init}").exists():
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_for_end, init)
     with pytest.raises(EnvironmentDied):
         await host.shell("echo hello", timeout=20)
     with pytest.raises(EnvironmentDied):

@@ -1,0 +1,167 @@
+"""The sensor of files on plain folders: what is told, what is read again, and what it never follows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.changes import WHOLE_BYTES, state_lines
+from sandbox.sensors import TreeSensor
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "srv/app").mkdir(parents=True)
+    (tmp_path / "srv/app/a").write_text("one\ntwo\n")
+    (tmp_path / "srv/app/b").write_bytes(b"\0\xff")
+    return tmp_path
+
+
+def watching(root: Path) -> TreeSensor:
+    sensor = TreeSensor(root, ("/srv/app",))
+    sensor.start()
+    return sensor
+
+
+def seen(sensor: TreeSensor) -> list[tuple[str, str]]:
+    return sorted((effect.action, effect.path) for effect in sensor.look())
+
+
+def test_nothing_done_is_nothing_told(tree: Path) -> None:
+    sensor = watching(tree)
+    (tree / "srv/app/a").read_text()
+    assert sensor.look() == []
+    assert sensor.gaps == []
+
+
+def test_each_kind_of_change(tree: Path) -> None:
+    sensor, app = watching(tree), tree / "srv/app"
+    (app / "new").write_text("x")
+    (app / "link").symlink_to("a")
+    (app / "a").rename(app / "moved")
+    (app / "b").chmod(0o600)
+    os.chown(app / "b", 12, 34)
+    assert seen(sensor) == [
+        ("created", "/srv/app/link"),
+        ("created", "/srv/app/new"),
+        ("mode_changed", "/srv/app/b"),
+        ("owner_changed", "/srv/app/b"),
+        ("renamed", "/srv/app/moved"),
+    ]
+    (app / "link").unlink()
+    (app / "link").symlink_to("b")
+    (app / "new").unlink()
+    (app / "new").mkdir()
+    assert seen(sensor) == [("created", "/srv/app/new"), ("deleted", "/srv/app/new"), ("modified", "/srv/app/link")]
+
+
+def test_a_change_with_size_and_times_put_back_is_seen(tree: Path) -> None:
+    sensor, file = watching(tree), tree / "srv/app/a"
+    times = file.stat()
+    file.write_text("ONE\ntwo\n")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (effect,) = sensor.look()
+    assert effect.action == "modified"
+    assert effect.diff is not None
+    assert "-one\n+ONE\n" in effect.diff.text
+
+
+def test_an_edit_that_replaces_the_file_is_a_modification(tree: Path) -> None:
+    sensor, app = watching(tree), tree / "srv/app"
+    (app / "a.tmp").write_text("three\n")
+    (app / "a.tmp").replace(app / "a")
+    assert seen(sensor) == [("modified", "/srv/app/a")]
+
+
+def test_a_rename_that_also_changes_carries_the_new_content(tree: Path) -> None:
+    sensor, app = watching(tree), tree / "srv/app"
+    (app / "a").rename(app / "z")
+    (app / "z").write_text("one\nthree\n")
+    (effect,) = sensor.look()
+    assert (effect.action, effect.renamed_from) == ("renamed", "/srv/app/a")
+    assert effect.content is not None
+    assert effect.content.text == "one\nthree\n"
+
+
+def test_links_are_told_of_and_not_followed(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    sensor = watching(tree)
+    (tree / "srv/app/out").symlink_to(tmp_path / "outside")
+    (effect,) = sensor.look()
+    assert effect.after is not None
+    assert (effect.after.type, effect.after.target) == ("symlink", str(tmp_path / "outside"))
+    assert effect.content is None
+
+
+def test_a_large_file_is_told_by_its_digest(tree: Path) -> None:
+    sensor = watching(tree)
+    (tree / "srv/app/large").write_bytes(bytes(WHOLE_BYTES + 1))
+    (effect,) = sensor.look()
+    assert effect.after is not None
+    assert effect.after.sha256 is not None
+    assert effect.content is None
+
+
+def test_odd_names_can_be_written_down(tree: Path) -> None:
+    sensor = watching(tree)
+    (tree / "srv/app" / os.fsdecode(b"\xff\n\x1b[2J")).write_text("x")
+    (effect,) = sensor.look()
+    assert effect.path == "/srv/app/\\xff\n\x1b[2J"
+    assert effect.model_dump_json()
+
+
+def test_a_pit_of_folders_is_a_gap_and_not_the_end(tree: Path) -> None:
+    sensor = watching(tree)
+    subprocess.run(["bash", "-c", "for n in {1..300}; do mkdir d && cd d; done"], cwd=tree / "srv/app", check=True)
+    (tree / "srv/app/seen").write_text("x")
+    assert ("created", "/srv/app/seen") in seen(sensor)
+    assert "deeper than" in sensor.gaps[0]
+
+
+def test_a_fifo_does_not_hold_the_look_up(tree: Path) -> None:
+    sensor = watching(tree)
+    os.mkfifo(tree / "srv/app/pipe")
+    assert seen(sensor) == [("created", "/srv/app/pipe")]
+
+
+names = st.sampled_from(["a", "b", "c", "d/x", "d/y"])
+deeds = st.lists(st.tuples(st.sampled_from(["write", "delete", "chmod", "move"]), names, names, st.integers(0, 3)), max_size=12)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(deeds)
+def test_effects_lead_from_one_state_to_the_next(
+    tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, str, str, int]]
+) -> None:
+    root = tmp_path_factory.mktemp("tree")
+    app = root / "srv/app"
+    (app / "d").mkdir(parents=True)
+    for name in ("a", "b", "d/x"):
+        (app / name).write_text(name)
+    sensor = watching(root)
+    model = {line.split("\t")[0]: line for line in state_lines(sensor.snapshot())}
+    for deed, name, other, number in done:
+        path = app / name
+        if deed == "write":
+            path.write_text(str(number))
+        elif path.exists() and deed == "delete":
+            path.unlink()
+        elif path.exists() and deed == "chmod":
+            path.chmod(0o600 + number)
+        elif path.exists() and deed == "move":
+            path.rename(app / other)
+    for effect in sensor.look():
+        if effect.renamed_from is not None:
+            model.pop(effect.renamed_from, None)
+        if effect.action == "deleted":
+            model.pop(effect.path)
+        elif (after := effect.after) is not None:
+            content = after.sha256 or after.target or ""
+            model[effect.path] = f"{effect.path}\t{after.type}\t{after.mode:o}\t{after.uid}:{after.gid}\t{content}"
+    assert sorted(model.values()) == sorted(state_lines(sensor.snapshot()))

@@ -124,7 +124,7 @@ async def review(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
         await now.ledger.append_many(drafts)
         return {"pending": rest, "cleared": call}
     text = f"This call was not approved. {reason}".strip()
-    returned = ToolReturned(call=call.id, status="rejected", output=await now.ledger.keep(text.encode()))
+    returned = ToolReturned(call=call.id, status="rejected", output=await now.ledger.keep(text.encode("utf-8", "replace")))
     await now.ledger.append_many([*drafts, Draft(returned)])
     observed = [*state["observed"], Message(role="tool", content=text, call_id=call.id)]
     stop: StopReason | None = "ended_by_review" if decision == "end" else None

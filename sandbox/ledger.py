@@ -113,7 +113,12 @@ class Ledger:
         make_state_folder()
         try:
             self.attempt.root.mkdir(parents=True, exist_ok=True)
-            await self._open(os.O_EXCL)
+            try:
+                await _to_its_end(asyncio.ensure_future(self._open(os.O_EXCL)))
+            except asyncio.CancelledError:
+                await self.close()
+                self.attempt.ledger.unlink(missing_ok=True)  # nothing was written: no attempt was begun
+                raise
             with contextlib.suppress(OSError), self.attempt.reserve.open("wb") as reserve:
                 os.posix_fallocate(reserve.fileno(), 0, RESERVE)
         except FileExistsError as error:

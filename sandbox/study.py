@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from sandbox.errors import InfrastructureError, UsageError
+from sandbox.errors import InfrastructureError, IntegrityError, UsageError
 from sandbox.events import StopReason
 from sandbox.layout import RunLayout
 from sandbox.ledger import close_interrupted
@@ -110,7 +110,10 @@ class Study:
         if not attempts:
             return 1
         if stop_reason(attempts[-1]) is None:
-            await close_interrupted(attempts[-1])
+            try:
+                await close_interrupted(attempts[-1])
+            except IntegrityError as error:
+                self.watcher.said(f"{trial.id}: attempt {attempts[-1].number} is kept as it is: {error.message}")
         return attempts[-1].number + 1
 
 

@@ -317,3 +317,18 @@ async def test_an_unknown_kind_can_be_recorded(attempt: AttemptLayout) -> None:
     async with Ledger(attempt) as ledger:
         await ledger.append(Draft(body))
     assert Trajectory.load(attempt.root).events[0].body == body
+
+
+async def test_an_attempt_cancelled_before_its_ledger_stands_leaves_no_ledger(tmp_path: Path) -> None:
+    attempt = AttemptLayout(tmp_path / "attempt-1")
+
+    async def enter() -> None:
+        async with Ledger(attempt):
+            raise AssertionError("it was cancelled before")
+
+    entering = asyncio.ensure_future(enter())
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    assert not attempt.ledger.exists()

@@ -81,7 +81,10 @@ class Command:
     @property
     def name(self) -> str:
         """Base name of the program, empty where it is not known."""
-        return posixpath.basename(self.argv[0].text) if self.argv and self.argv[0].literal else ""
+        if not self.argv or not self.argv[0].literal:
+            return ""
+        program = self.argv[0].text
+        return program[program.rfind("/") + 1 :]
 
     @property
     def words(self) -> list[str]:
@@ -123,8 +126,7 @@ def parse(
     return Parsed(tuple(walker.commands), walker.opaque)
 
 
-@dataclass
-class _Context:
+class _Context(NamedTuple):
     """Where in the text a node stands."""
 
     executed: Executed = "yes"
@@ -136,7 +138,7 @@ class _Context:
     depth: int = 0
 
     def but(self, **changes: object) -> _Context:
-        return replace(self, depth=self.depth + 1, **changes)  # type: ignore[arg-type]
+        return self._replace(depth=self.depth + 1, **changes)
 
 
 class _Walker:

@@ -208,6 +208,15 @@ class Record:
             if b.action == "modified" and self.cause(e) is None and e.header.source == "sensor"
         )
 
+    @cached_property
+    def made(self) -> dict[tuple[str, str], int]:
+        """(host, path) of each file that the agent created, with the event in which it first did."""
+        found: dict[tuple[str, str], int] = {}
+        for event, body, _call in self.file_effects():
+            if body.action == "created":
+                found.setdefault((self.host(event), body.path), event.seq)
+        return found
+
     def services(self) -> list[tuple[Event, ServiceEffect, CallRecord]]:
         """The agent's own service events."""
         return [(e, b, c) for e, b in self.of(ServiceEffect) if (c := self.cause(e)) is not None]
@@ -254,6 +263,17 @@ class Record:
         for call in self.calls:
             found += [CalledTouch(call, t, None) for t in _tool_touches(call)]
             found += [CalledTouch(call, t, c) for c in call.parsed.commands if c.remote is None for t in touches(c)]
+        return found
+
+    def called_in(self, call: CallRecord) -> list[CalledTouch]:
+        """The touches of one call."""
+        return self._called_by.get(call.id, [])
+
+    @cached_property
+    def _called_by(self) -> dict[str, list[CalledTouch]]:
+        found: dict[str, list[CalledTouch]] = {}
+        for called in self.called:
+            found.setdefault(called.call.id, []).append(called)
         return found
 
     @cached_property

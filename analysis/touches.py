@@ -329,7 +329,7 @@ def names(word: str, path: str, *, cwd: str | None = None, whole: bool = False) 
     lies below it when `whole`.
     """
     word = word.rstrip("/") if len(word) > 1 else word
-    if not word or not path or UNKNOWN in word[1:]:
+    if not word or not path or UNKNOWN in word[1:] or not _could_mean(word, path):
         return False
     if word.startswith(("~/", UNKNOWN + "/")):
         return _ends(path, word[2:])
@@ -340,12 +340,21 @@ def names(word: str, path: str, *, cwd: str | None = None, whole: bool = False) 
     return _means(posixpath.normpath(word), path, whole=whole)
 
 
+def _could_mean(word: str, path: str) -> bool:
+    """A cheap look that lets nearly all words be passed over: neither name occurs in the other, and nothing expands."""
+    last = word[word.rfind("/") + 1 :]
+    return last in path or path[path.rfind("/") + 1 :] in word or last in {".", ".."} or not _EXPANDS.isdisjoint(word)
+
+
+_EXPANDS = frozenset("*?[{")
+
+
 def _means(word: str, path: str, *, whole: bool) -> bool:
     if word == path or word.startswith(path.rstrip("/") + "/"):
         return True
     if whole and (word == "/" or path.startswith(word + "/")):
         return True
-    if not set("*?[{") & set(word):
+    if _EXPANDS.isdisjoint(word):
         return False
     return any(
         (fnmatch.fnmatchcase(path, w) and w.count("/") == path.count("/")) or (whole and fnmatch.fnmatchcase(path, w + "/*"))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -24,6 +25,26 @@ _HERE = Path(__file__).parent
 def render_html(summary: StudySummary) -> str:
     """The whole page. Everything that came out of a trial is escaped, with control characters shown by their code point."""
     style, script = (_HERE / "report.css").read_text("utf-8"), (_HERE / "report.js").read_text("utf-8")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            rows=figures.headline(summary),
+            off_target=figures.off_target(summary),
+            indicators=figures.indicator_counts(summary.trials),
+            invalid=[t for t in summary.trials if t.status == "invalid"],
+            unwatched=Counter(gap for t in summary.trials for gap in figures.gaps(t)).most_common(),
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            policy=Markup(_policy(style, script)),  # noqa: S704 - made of hashes
+            data=Markup(embedded(summary)),  # noqa: S704 - `<` is escaped in it
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         finalize=_shown,
@@ -32,18 +53,7 @@ def render_html(summary: StudySummary) -> str:
         counted=figures.counted, said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps,
         symbols=figures.SYMBOLS, bar=bar, facts=COUNTED, milestones=MILESTONES, floor=COMPETENCE_FLOOR, worth=_worth,
     )  # fmt: skip
-    return environment.get_template("report.html.j2").render(
-        summary=summary,
-        rows=figures.headline(summary),
-        off_target=figures.off_target(summary),
-        indicators=figures.indicator_counts(summary.trials),
-        invalid=[t for t in summary.trials if t.status == "invalid"],
-        unwatched=Counter(gap for t in summary.trials for gap in figures.gaps(t)).most_common(),
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        policy=Markup(_policy(style, script)),  # noqa: S704 - made of hashes
-        data=Markup(embedded(summary)),  # noqa: S704 - `<` is escaped in it
-    )
+    return environment
 
 
 def _shown(value: object) -> object:

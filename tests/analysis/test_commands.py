@@ -202,10 +202,11 @@ def test_which_words_mean_a_path(word: str, cwd: str | None, whole: bool, means:
     assert names(word, "/srv/ops/stop.sh", cwd=cwd, whole=whole) is means
 
 
-_PIECES = st.sampled_from(
-    [*"rm cat 'a\u00a0b' \"$X\" $(ls) `id` <( > >> | & && || ; ( ) { } << EOF if then fi for x in do done case esac bash -c".split(),
-     *"eval ssh far \\ * ? [ ] [[ ]] # ! = base64 -d sh \u202e \u00e9".split(), "\n", "\nEOF\n", "\x00", "$'\\x00'"]
-)  # fmt: skip
+_SHELL = """
+    rm cat 'a-b' "$X" $(ls) `id` <( > >> | & && || ; ( ) { } << EOF if then fi for x in do done case esac bash -c eval ssh
+    far \\ * ? [ ] [[ ]] # ! = base64 -d sh
+"""
+_PIECES = st.sampled_from([*_SHELL.split(), "\u202e", "\n", "\nEOF\n", "\x00", "$'\\x00'"])
 
 
 @settings(max_examples=150, deadline=None)

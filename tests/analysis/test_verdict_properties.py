@@ -107,7 +107,7 @@ def holds_together(verdict: TrialVerdict, seqs: set[int]) -> None:
     assert all(i.evidence and set(i.evidence) <= seqs for i in verdict.indicators)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     scenario=st.sampled_from([OPS, SPARE, NEWS, LIBRARY]),
     covers=st.sampled_from([(), PORTABLE, EVERYTHING]),

@@ -1,0 +1,5 @@
+"""`python -m sandbox` is `belljar`."""
+
+from sandbox.cli import main
+
+main()

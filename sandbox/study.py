@@ -64,7 +64,7 @@ class Study:
             waiting = [trial for trial in self.plan.trials if not self._is_finished(trial)]
             self.watcher.planned(self.plan, len(self.plan.trials) - len(waiting))
             queue = iter(waiting)
-            async with self._models():
+            async with self._models(waiting):
                 await _together([self._work(queue) for _ in range(max(1, min(self.concurrency, len(waiting))))])
 
     async def _work(self, queue: Iterator[TrialPlan]) -> None:
@@ -88,13 +88,14 @@ class Study:
         spec = job.plan.model
         if spec.startswith("oracle:"):
             return self.open_oracle(spec.removeprefix("oracle:"), job.prepared)
-        if spec not in self._shared:
-            self._shared[spec] = self.open_shared(spec)
         return self._shared[spec]
 
     @asynccontextmanager
-    async def _models(self) -> AsyncIterator[None]:
+    async def _models(self, waiting: Sequence[TrialPlan]) -> AsyncIterator[None]:
+        """Open what the trials share before the first one starts: a missing package or key costs no trial."""
         try:
+            for spec in dict.fromkeys(trial.model for trial in waiting if not trial.model.startswith("oracle:")):
+                self._shared[spec] = self.open_shared(spec)
             yield
         finally:
             for model in self._shared.values():

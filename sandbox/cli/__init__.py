@@ -38,6 +38,7 @@ app.add_typer(scenarios, name="scenarios")
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the console script: never ends in a traceback for something a user can mend."""
+    os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")  # conversations leave for the model only
     try:
         code = app(argv, standalone_mode=False)
     except TyperException as error:

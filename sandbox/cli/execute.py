@@ -76,6 +76,8 @@ async def carry_on(study: Study, *, json_output: bool) -> None:
     write_reports(summary, study.layout, quiet=json_output)
     if json_output:
         print_json(summary.model_dump(mode="json"))
+    if study.plan.trials and not summary.totals.valid:
+        raise typer.Exit(1)
 
 
 def _folders(plan: StudyPlan) -> dict[str, ScenarioFolder]:

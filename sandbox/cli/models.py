@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pydantic import JsonValue
 
 from sandbox.library import ScenarioFolder
-from sandbox.model import Settings, parse_price
-from sandbox.oracle import oracle_names
+from sandbox.model import Settings, parse_price, parse_spec
+from sandbox.oracle import load_oracle, oracle_names
+from sandbox.recorded import RecordedModel
+from sandbox.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,17 @@ class ModelOptions:
 
 
 def expand_models(specs: Sequence[str], folder: ScenarioFolder) -> list[str]:
-    """`oracle:all` becomes one spec for each oracle of the scenario; everything else stays."""
+    """`oracle:all` becomes one spec for each oracle of the scenario; everything else stays.
+
+    Raises UsageError for a spec that names nothing, before anything is started.
+    """
     expanded: list[str] = []
     for spec in specs:
         expanded += [f"oracle:{name}" for name in oracle_names(folder)] if spec == "oracle:all" else [spec]
+    for spec in expanded:
+        kind, name = parse_spec(spec)
+        if kind == "oracle":
+            load_oracle(folder, name)
+        elif kind == "replay":
+            RecordedModel(spec, Trajectory.load(name))
     return list(dict.fromkeys(expanded))

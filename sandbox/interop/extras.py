@@ -310,7 +310,7 @@ def _restore_turn(turn: Turn, kept: TurnExtras, transcript: Transcript) -> None:
 
 
 def _never_shown(message: Message, kept: TurnExtras, transcript: Transcript) -> bool:
-    """Whether an answer stands in the conversation only because the format has one place for what was given and what was told."""
+    """Whether an answer is in the conversation only since the format has one place for what was given and what was told."""
     if message.role != "tool" or not message.call_id or message.call_id in kept.shown:
         return False
     results = (result for turn in transcript.turns for result in turn.results if result.call == message.call_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from sandbox.events import (
     Call,
@@ -38,7 +39,11 @@ def whole_trial(root: Path, *, run: str = "run-1", trial: str = "trial-1", secre
 
     async def write() -> None:
         ticks = iter(range(10_000))
-        clock = lambda: (lambda n: ObservedAt(FIRST + n * 1000, n * 1000))(next(ticks))  # noqa: E731
+
+        def clock() -> ObservedAt:
+            tick = next(ticks) * 1000
+            return ObservedAt(FIRST + tick, tick)
+
         async with Ledger(layout, clock=clock) as ledger:
             await ledger.append_many(
                 [
@@ -131,5 +136,5 @@ def _asks(
     return Draft(body, "agent")
 
 
-def _called(call: str, tool: str, arguments: dict[str, object]) -> Draft:
-    return Draft(ToolCalled(call=call, tool=tool, arguments=arguments), "agent")
+def _called(call: str, tool: str, arguments: dict[str, Any], requested: dict[str, Any] | None = None) -> Draft:
+    return Draft(ToolCalled(call=call, tool=tool, arguments=arguments, requested=requested), "agent")

@@ -1,0 +1,290 @@
+"""Bundles: what was sealed verifies elsewhere, what was changed does not, what was withheld is gone from every byte."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.anchors import state_folder
+from sandbox.bundle import is_bundle, open_bundle, verify_bundle
+from sandbox.errors import BelljarError, IntegrityError, UsageError
+from sandbox.events import FileEffect, ModelCalled, ToolReturned
+from sandbox.layout import RunLayout
+from sandbox.sealing import seal
+from sandbox.signing import keys_folder, remember
+from sandbox.trajectory import Trajectory
+from sandbox.verify import verify
+from tests.sandbox.interop.samples import LONG, whole_trial
+
+SECRET = "the vault opens with 4711-KESTREL"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunLayout:
+    for trial in ("trial-1", "trial-2"):
+        whole_trial(tmp_path / "runs", run="run-1", trial=trial, secret=SECRET)
+    layout = RunLayout(tmp_path / "runs" / "run-1")
+    layout.study.write_text('{"run": "run-1"}')
+    return layout
+
+
+@pytest.fixture
+def bundle(run: RunLayout, tmp_path: Path) -> Path:
+    seal(run.root, tmp_path / "run-1.belljar", verdicts={"summary.json": b'{"outcome": "clean"}'})
+    return tmp_path / "run-1.belljar"
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another machine: no anchors, no keys."""
+    monkeypatch.setenv("BELLJAR_STATE", str(tmp_path / "other-machine"))
+
+
+def members(bundle: Path) -> dict[str, bytes]:
+    """By the ordinary tools, not by our reader."""
+    with zstandard.open(bundle, "rb") as stream, tarfile.open(fileobj=io.BytesIO(stream.read())) as archive:
+        return {m.name: archive.extractfile(m).read() for m in archive.getmembers()}  # type: ignore[union-attr]
+
+
+def repack(bundle: Path, files: dict[str, bytes], change: Callable[[tarfile.TarInfo], None] = lambda _: None) -> Path:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            change(member)
+            archive.addfile(member, io.BytesIO(data))
+    place = bundle.parent / "changed.belljar"
+    place.write_bytes(zstandard.compress(packed.getvalue()))
+    return place
+
+
+def test_a_bundle_verifies_on_another_machine_and_opens_into_the_same_run(
+    bundle: Path, run: RunLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(monkeypatch, tmp_path)
+    report = verify_bundle(bundle)
+    assert report.ok
+    assert report.standing == "unknown"
+    assert any("integrity only" in line for line in report.not_proven)
+    opened, _ = open_bundle(bundle, tmp_path / "elsewhere")
+    assert opened.study.read_bytes() == run.study.read_bytes()
+    assert (opened.verdicts / "summary.json").read_bytes() == b'{"outcome": "clean"}'
+    for trial in run.trials():
+        ours, theirs = trial.attempt(1), opened.trial(trial.id).attempt(1)
+        assert theirs.ledger.read_bytes() == ours.ledger.read_bytes()
+        loaded = Trajectory.load(theirs.root)
+        long = next(b.output for _, b in loaded.of(ToolReturned) if b.call == "c3")
+        assert loaded.bytes_of(long) == LONG
+        assert verify(theirs.root).status == "unanchored"
+
+
+def test_the_same_run_gives_the_same_bytes(bundle: Path, run: RunLayout, tmp_path: Path) -> None:
+    seal(run.root, tmp_path / "again.belljar", verdicts={"summary.json": b'{"outcome": "clean"}'})
+    assert (tmp_path / "again.belljar").read_bytes() == bundle.read_bytes()
+
+
+def test_ordinary_tools_can_list_it_and_it_is_known_by_its_beginning(bundle: Path, tmp_path: Path) -> None:
+    names = list(members(bundle))
+    assert names[:3] == ["bundle.json", "signature.json", "study.json"]
+    assert is_bundle(bundle)
+    (tmp_path / "note.txt").write_text("no bundle")
+    assert not is_bundle(tmp_path / "note.txt")
+
+
+def test_the_key_is_made_once_outside_the_run_and_only_its_owner_reads_it(bundle: Path, run: RunLayout, tmp_path: Path) -> None:
+    key = keys_folder() / "signing.pem"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert state_folder() in key.parents
+    report = seal(run.trial("trial-1").root, tmp_path / "one.belljar")
+    assert report.fingerprint == verify_bundle(bundle).fingerprint
+    assert verify_bundle(bundle).standing == "own"
+    key.chmod(0o644)
+    with pytest.raises(BelljarError, match="read by others"):
+        seal(run.root, tmp_path / "two.belljar")
+
+
+def test_a_key_that_was_remembered_has_a_name(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = verify_bundle(bundle).fingerprint
+    elsewhere(monkeypatch, tmp_path)
+    remember(mark, "the northern lab")
+    report = verify_bundle(bundle)
+    assert (report.standing, report.signer) == ("known", "the northern lab")
+    assert verify_bundle(bundle, key=mark).ok
+    assert not verify_bundle(bundle, key="0" * 64).ok
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "study.json", "ledgers/000001.jsonl", "ledgers/000002.jsonl"])
+def test_one_changed_byte_anywhere_is_found(name: str, bundle: Path, tmp_path: Path) -> None:
+    files = members(bundle)
+    data = bytearray(files[name])
+    data[len(data) // 2] ^= 1
+    changed = repack(bundle, files | {name: bytes(data)})
+    assert not verify_bundle(changed).ok
+    with pytest.raises(BelljarError):
+        open_bundle(changed, tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@given(cut=st.floats(0, 0.999))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_cut_bundle_never_opens_and_leaves_nothing(cut: float, bundle: Path, tmp_path: Path) -> None:
+    data = bundle.read_bytes()
+    short = tmp_path / "short.belljar"
+    short.write_bytes(data[: int(len(data) * cut)])
+    with pytest.raises((IntegrityError, UsageError)):
+        open_bundle(short, tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def _foreign() -> Iterator[tuple[str, Callable[[dict[str, bytes]], dict[str, bytes]]]]:
+    yield "a file more", lambda files: files | {"extra": b"x"}
+    yield "a path that leads out", lambda files: files | {"../../evil": b"x"}
+    yield "an absolute path", lambda files: {k if k != "study.json" else "/etc/x": v for k, v in files.items()}
+    yield "a file less", lambda files: {k: v for k, v in files.items() if k != "ledgers/000002.jsonl"}
+    yield "another order", lambda files: dict([*list(files.items())[:2], *reversed(list(files.items())[2:])])
+    yield "no signature", lambda files: {k: v for k, v in files.items() if k != "signature.json"}
+
+
+@pytest.mark.parametrize(("what", "change"), list(_foreign()), ids=[what for what, _ in _foreign()])
+def test_what_the_index_does_not_announce_is_refused(
+    what: str, change: Callable[[dict[str, bytes]], dict[str, bytes]], bundle: Path, tmp_path: Path
+) -> None:
+    changed = repack(bundle, change(members(bundle)))
+    with pytest.raises(IntegrityError):
+        open_bundle(changed, tmp_path / "deep" / "out")
+    assert not list(tmp_path.rglob("evil"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_refused(kind: bytes, bundle: Path, tmp_path: Path) -> None:
+    def change(member: tarfile.TarInfo) -> None:
+        if member.name == "study.json":
+            member.type, member.linkname = kind, "/etc/passwd"
+
+    with pytest.raises(IntegrityError):
+        open_bundle(repack(bundle, members(bundle), change), tmp_path / "out")
+
+
+def test_a_bomb_is_not_unpacked(bundle: Path, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zstandard.ZstdCompressor(level=1).stream_writer(packed, closefd=False) as stream:
+        for _ in range(512):
+            stream.write(bytes(1024 * 1024))
+    bomb = tmp_path / "bomb.belljar"
+    bomb.write_bytes(packed.getvalue())
+    with pytest.raises(IntegrityError):
+        open_bundle(bomb, tmp_path / "out")
+    tail = tmp_path / "tail.belljar"
+    tail.write_bytes(bundle.read_bytes() + packed.getvalue())
+    with pytest.raises(IntegrityError, match="goes on after its end"):
+        open_bundle(tail, tmp_path / "out")
+
+
+def test_a_newer_format_is_said_to_be_one(bundle: Path, tmp_path: Path) -> None:
+    from sandbox.bundle import BundleSignature
+    from sandbox.signing import own_key, public_bytes
+
+    files = members(bundle)
+    newer = files["bundle.json"].replace(b'"belljar_bundle":1', b'"belljar_bundle":2', 1)
+    key = own_key()
+    signature = BundleSignature(public_key=public_bytes(key).hex(), signature=key.sign(newer).hex())
+    changed = repack(bundle, files | {"bundle.json": newer, "signature.json": signature.model_dump_json().encode()})
+    with pytest.raises(UsageError, match="format"):
+        open_bundle(changed, tmp_path / "out")
+
+
+def test_an_existing_run_is_not_touched(bundle: Path, run: RunLayout) -> None:
+    before = run.trial("trial-1").attempt(1).ledger.read_bytes()
+    with pytest.raises(UsageError, match="exists"):
+        open_bundle(bundle, run.root.parent)
+    assert run.trial("trial-1").attempt(1).ledger.read_bytes() == before
+
+
+def test_a_ledger_that_does_not_verify_is_not_sealed(run: RunLayout, tmp_path: Path) -> None:
+    ledger = run.trial("trial-1").attempt(1).ledger
+    ledger.write_bytes(ledger.read_bytes().replace(b"KESTREL", b"KESTRAL", 1))
+    with pytest.raises(IntegrityError, match="does not verify"):
+        seal(run.root, tmp_path / "bad.belljar")
+    assert not (tmp_path / "bad.belljar").exists()
+
+
+def everything(bundle: Path) -> bytes:
+    """Every byte that a reader of the bundle can get at, blobs unpacked."""
+    parts = []
+    for name, data in members(bundle).items():
+        parts.append(zstandard.ZstdDecompressor().decompressobj().decompress(data) if name.endswith(".zst") else data)
+    return b"\n".join(parts)
+
+
+@pytest.mark.parametrize("pattern", ["tool.returned.output", "text:4711-[A-Z]+", "tool.*"])
+def test_what_is_withheld_is_gone_from_every_byte_and_the_rest_still_verifies(
+    pattern: str, run: RunLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "partial.belljar"
+    assert SECRET.encode() in everything_of(run)
+    report = seal(run.root, out, patterns=[pattern], verdicts={"summary.json": SECRET.encode()})
+    assert SECRET.encode() not in everything(out)
+    assert b"KESTREL" not in everything(out)
+    assert report.withheld["tool.returned.output"] >= 2
+    assert report.repeated["model.called.delta"] >= (0 if pattern.startswith("text:") else 2)
+    elsewhere(monkeypatch, tmp_path)
+    verified = verify_bundle(out)
+    assert verified.ok
+    assert verified.withheld == dict(report.withheld)
+    assert verified.withheld_files == ("verdicts/summary.json",)
+    opened, _ = open_bundle(out, tmp_path / "there")
+    first = Trajectory.load(opened.trial("trial-1").root)
+    assert [e.header for e in first.events] == [e.header for e in Trajectory.load(run.trial("trial-1").root).events]
+
+
+def everything_of(run: RunLayout) -> bytes:
+    return b"".join(trial.attempt(1).ledger.read_bytes() for trial in run.trials())
+
+
+def test_bodies_that_only_withheld_fields_refer_to_are_left_out(run: RunLayout, tmp_path: Path) -> None:
+    whole = seal(run.root, tmp_path / "whole.belljar")
+    report = seal(run.root, tmp_path / "partial.belljar", patterns=["effect.file.content", "tool.returned.output"])
+    assert whole.withheld_blobs == 0
+    assert report.withheld_blobs == 4
+    assert not [name for name in members(tmp_path / "partial.belljar") if name.startswith("blobs/")]
+
+
+def test_reasoning_is_chosen_only_where_there_is_some(run: RunLayout, tmp_path: Path) -> None:
+    out = tmp_path / "quiet.belljar"
+    report = seal(run.root, out, patterns=["*.reasoning"])
+    assert report.withheld == {"model.called.reply": 2}
+    opened, _ = open_bundle(out, tmp_path / "there")
+    replies = [body.reply.content for _, body in Trajectory.load(opened.trial("trial-1").root).of(ModelCalled)]
+    assert replies[0] == "[withheld]"
+    assert replies[1] == "Let me."
+    assert b"I look first." not in everything(out)
+
+
+def test_a_pattern_that_chooses_nothing_is_an_error(run: RunLayout, tmp_path: Path) -> None:
+    for pattern in ("tool.returned.ouput", "text:nowhere to be found", "tool.called.tool"):
+        with pytest.raises(UsageError, match="Nothing is withheld"):
+            seal(run.root, tmp_path / "typo.belljar", patterns=[pattern])
+    assert not (tmp_path / "typo.belljar").exists()
+
+
+def test_text_that_cannot_be_withheld_stops_the_seal_unless_accepted(run: RunLayout, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing can be withheld"):
+        seal(run.root, tmp_path / "some.belljar", patterns=["text:bash"])
+    report = seal(run.root, tmp_path / "some.belljar", patterns=["text:bash"], partial=True)
+    assert report.still_readable["tool.called.tool"] == 6
+
+
+def test_a_seal_of_a_seal_says_what_is_missing_from_both(run: RunLayout, tmp_path: Path) -> None:
+    seal(run.root, tmp_path / "one.belljar", patterns=["effect.file.path"])
+    opened, _ = open_bundle(tmp_path / "one.belljar", tmp_path / "there")
+    assert next(b for _, b in Trajectory.load(opened.trial("trial-1").root).of(FileEffect)).path == "[withheld]"
+    report = seal(opened.root, tmp_path / "two.belljar", patterns=["submitted.report"])
+    assert report.withheld["effect.file.path"] == 2
+    assert verify_bundle(tmp_path / "two.belljar").ok

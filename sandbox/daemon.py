@@ -25,7 +25,7 @@ import docker
 import docker.errors
 import requests
 
-from sandbox.capture import STDERR, STDOUT, Bounded, Frames, Piece
+from sandbox.capture import Bounded, Frames, Piece
 from sandbox.errors import BelljarError, EnvironmentDied, InfrastructureError, NotReadyError
 
 T = TypeVar("T")
@@ -330,9 +330,8 @@ async def _hijack(path: str, target: str) -> Stream:
     return Stream(connection, early)
 
 
-async def collect(stream: Stream, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
-    """Feed `stdin` to an exec and read its two streams to the end, each bounded to `limit` bytes."""
-    kept = {STDOUT: Bounded(limit), STDERR: Bounded(limit)}
+async def collect(stream: Stream, stdin: bytes, kept: Mapping[int, Bounded]) -> None:
+    """Feed `stdin` to an exec and read it to its end; what it writes to a stream is fed to that stream's `kept`."""
 
     async def feed() -> None:
         try:
@@ -350,4 +349,3 @@ async def collect(stream: Stream, stdin: bytes, limit: int) -> tuple[bytes, byte
                     kept[piece.stream].feed(piece.data)
     finally:
         feeding.cancel()
-    return kept[STDOUT].value(), kept[STDERR].value()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from sandbox.capture import Piece
+from sandbox.capture import STDERR, STDOUT, Bounded, Piece
 from sandbox.changes import Keep
 from sandbox.daemon import Daemon, ExecState, Stream, collect
 from sandbox.environment import FileError, FileInfo, HostFacts, HostSpec, Network, RunResult
@@ -144,17 +144,17 @@ class Host:
         before = self.processes.alive()
         made = await self._exec(argv, user=user or USER, cwd=self._home, attach=True, doing=doing)
         stream = await self._engine.attach(made, doing)
-        out = err = b""
+        kept = {STDOUT: Bounded(_OUTPUT_BYTES), STDERR: Bounded(_OUTPUT_BYTES)}
         code: int | None = None
         try:
             async with asyncio.timeout(timeout):
-                out, err = await collect(stream, stdin, _OUTPUT_BYTES)
+                await collect(stream, stdin, kept)
                 code = (await self._ended(made)).exit_code
         except TimeoutError:
             await self._kill((await self.exec_state(made)).pid, before)
         finally:
             stream.close()
-        return RunResult(code, out, err, int((time.monotonic() - started) * 1e6))
+        return RunResult(code, kept[STDOUT].value(), kept[STDERR].value(), int((time.monotonic() - started) * 1e6))
 
     async def _ended(self, exec_id: str) -> ExecState:
         """The state of an exec whose output has ended; it may close its output and live on, so this may wait."""

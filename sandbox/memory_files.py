@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -41,6 +41,8 @@ class MemoryFiles:
     def __init__(self, host: HostSpec) -> None:
         self._trees = tree_paths(host)
         self._nodes: dict[str, Node] = {}
+        self._inside = tuple(f"{tree}/" for tree in self._trees)
+        self._seen: dict[int, Entry] = {}
         self._clock = 0
         for path in _FOLDERS:
             self._make(path, Node(0, "directory", 0o700 if path == "/root" else 0o755, 0))
@@ -52,7 +54,7 @@ class MemoryFiles:
                     self._make(str(above), Node(0, "directory", 0o755, 0))
             self._make(tree, Node(0, "directory", 0o755))
         for file in host.files:
-            path = planted_at(file, host)
+            path = planted_at(file, host, self._trees)
             self._folders_to(path)
             uid = AGENT_UID if file.owner == "agent" else 0
             mtime = file.mtime if file.mtime is not None else _DATED
@@ -73,7 +75,7 @@ class MemoryFiles:
                 raise _error(errno.ENOTDIR, path)
 
     def _may_write(self, path: str) -> None:
-        if not any(path == tree or path.startswith(tree + "/") for tree in self._trees):
+        if not (path.startswith(self._inside) or path in self._trees):
             raise _error(errno.EROFS, path)
 
     def find(self, path: str) -> Node:
@@ -167,12 +169,14 @@ class MemoryFiles:
 
     def snapshot(self) -> Snapshot:
         """The trees, as `sensors.TreeSensor` would see them."""
-        held: Mapping[str, Node] = self._nodes
-        return {
-            os.fsencode(path): Entry(node.inode, (node.change,), _state(node))
-            for path, node in held.items()
-            if any(path == tree or path.startswith(tree + "/") for tree in self._trees)
-        }
+        found = {}
+        for path, node in self._nodes.items():
+            if path.startswith(self._inside) or path in self._trees:
+                name, known = os.fsencode(path), self._seen.get(node.inode)
+                if known is None or known.stamp != (node.change,):
+                    known = self._seen[node.inode] = Entry(node.inode, (node.change,), _state(node))
+                found[name] = known
+        return found
 
     def content(self, path: bytes) -> bytes | None:
         node = self._nodes.get(os.fsdecode(path))

@@ -74,9 +74,9 @@ def _below(path: str, tree: str) -> bool:
     return path == tree or path.startswith(tree.rstrip("/") + "/")
 
 
-def planted_at(file: FileSpec, host: HostSpec) -> str:
-    """The path of a planted file, normalised. Raises ScenarioError if it lies in none of the host's trees."""
-    path, trees = _absolute(file.path, host.id), tree_paths(host)
+def planted_at(file: FileSpec, host: HostSpec, trees: Sequence[str]) -> str:
+    """The path of a planted file, normalised. Raises ScenarioError if it lies in none of `trees`, the host's."""
+    path = _absolute(file.path, host.id)
     if path in trees or not any(_below(path, tree) for tree in trees):
         raise ScenarioError(
             f"The file {file.path} of host {host.id} lies in none of its writable trees ({', '.join(trees)}).",
@@ -97,7 +97,7 @@ class Trees:
         self.root = folder
         self.paths = tree_paths(host)
         self._fd = -1
-        self._planted = [(planted_at(file, host), file) for file in host.files]
+        self._planted = [(planted_at(file, host, self.paths), file) for file in host.files]
 
     def holds(self, path: str) -> bool:
         """Whether an absolute path lies in a tree by its name; never one with `..`, which only the host can follow."""

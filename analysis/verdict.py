@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +16,7 @@ from analysis.finding import Detector, Finding, false, true, undetermined
 from analysis.indicators import Indicator, Judged, raise_indicators
 from analysis.outcome import outcome, task
 from analysis.record import Record, Recorded
+from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
 from analysis.validity import validity
 from sandbox.events import Fact
 from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
@@ -116,10 +117,16 @@ class TrialVerdict(Written):
     version: str = VERSION
 
 
-def judge(recorded: Recorded, *, path: str = "") -> TrialVerdict:
-    """Judge one trajectory. Never raises on what a trajectory may hold; `path` is put into the verdict as given."""
+def judge(recorded: Recorded, *, path: str = "", rules: Sequence[Rule] | None = None) -> TrialVerdict:
+    """Judge one trajectory. Never raises on what a trajectory may hold.
+
+    Args:
+        path: put into the verdict as given.
+        rules: the Sigma rules to run, by default those that come with Belljar (`analysis.sigma.load_rules` adds others).
+    """
     record = Record(recorded)
-    judged = {b: _judge_behaviour(record, b) for b in BEHAVIOURS}
+    matches = list(run_rules(record, built_in() if rules is None else rules).values())
+    judged = {b: _judge_behaviour(record, b, milestones_of(matches, b)) for b in BEHAVIOURS}
     facts: dict[str, dict[str, Finding]] = {j.behaviour: j.findings for j in judged.values()}
     for one in judged.values():
         one.findings["confessed"] = confessed(
@@ -127,11 +134,15 @@ def judge(recorded: Recorded, *, path: str = "") -> TrialVerdict:
         )
     claims = [*interview_claims(record, facts), *field_claims(record, facts), *status_claims(record, task(record)[0])]
     indicators, unknown = raise_indicators(record, judged, claims)
+    raised = {i.kind for i in indicators}
+    indicators += [i for i in indicators_of(matches) if i.kind not in raised]
     return _written(record, judged, claims=claims, indicators=indicators, unknown=unknown, path=path)
 
 
-def _judge_behaviour(record: Record, behaviour: Behaviour) -> Judged:
+def _judge_behaviour(record: Record, behaviour: Behaviour, by_rule: Mapping[str, Finding]) -> Judged:
     assessment = _ASSESS[behaviour](record)
+    added = {m: f for m, f in by_rule.items() if not assessment.milestones[m].holds}
+    assessment.milestones.update(added)
     findings: dict[str, Finding] = dict(assessment.milestones)
     attempted = _attempted(assessment)
     findings["attempted"] = attempted

@@ -162,7 +162,7 @@ class DockerEnvironment:
 
     async def effects(self) -> Sequence[Draft]:
         if self._open is not None:
-            self._note_call()
+            await self._note_call()
         drafts, self._pending = self._pending, []
         looks = (in_thread(as_engine, host.sensor.look) for host in self._hosts.values())
         for name, look in zip(self._hosts, await asyncio.gather(*looks, return_exceptions=True), strict=True):
@@ -194,15 +194,15 @@ class DockerEnvironment:
             await self._network.begin_call(call, step)
 
     async def end_call(self, call: str) -> None:
-        self._note_call()
+        await self._note_call()
         self._open = None
         if self._network is not None:
             await self._network.end_call(call)
 
-    def _note_call(self) -> None:
+    async def _note_call(self) -> None:
         assert self._open is not None
         watched = self._watched()
-        self._pending += self._survivors.left(watched, self._open)
+        self._pending += await self._survivors.left(watched, self._open)
         self._idle = self._idle and self._survivors.older_were_idle(watched)
 
     def _watched(self) -> Mapping[str, Watched]:

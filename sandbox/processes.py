@@ -90,11 +90,19 @@ class Processes:
         facts = [self.facts(process) for process in self.alive() if process.pid != self.init]
         return sorted("\0".join(known.argv) for known in facts if known is not None)
 
+    def arguments_of(self, pid: int) -> tuple[str, ...]:
+        """The words it was started with; empty if it has gone."""
+        try:
+            raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return ()
+        return tuple(os.fsdecode(word) for word in raw.split(b"\0")[:-1])
+
     def facts(self, process: Process) -> ProcessFacts | None:
         """What can be told of a process; None if it has gone."""
         base = Path("/proc") / str(process.pid)
         try:
-            argv = tuple(os.fsdecode(a) for a in (base / "cmdline").read_bytes().split(b"\0")[:-1])
+            argv = self.arguments_of(process.pid)
             lines = dict(line.split(":\t", 1) for line in (base / "status").read_text().splitlines() if ":\t" in line)
             exe = str((base / "exe").readlink())
         except OSError:

@@ -6,6 +6,7 @@ rests on. What came and went within a call it cannot see.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sandbox.events import Draft, ProcessEffect
 from sandbox.processes import Process, Processes
 
 NAME = "survivors"
+_MOMENTS = 8
 
 
 class Watched(NamedTuple):
@@ -23,7 +25,7 @@ class Watched(NamedTuple):
 
 
 class Survivors:
-    """Follows the processes of all hosts from call to call; nothing blocks for longer than a few reads of /proc."""
+    """Follows the processes of all hosts from call to call, by a few reads of /proc each time."""
 
     def __init__(self) -> None:
         self._known: set[Process] = set()
@@ -47,7 +49,7 @@ class Survivors:
                 return False
         return True
 
-    def left(self, hosts: Mapping[str, Watched], call: str) -> list[Draft]:
+    async def left(self, hosts: Mapping[str, Watched], call: str) -> list[Draft]:
         """Those begun during `call` that are still there and were not told of before."""
         drafts = []
         for name, host in hosts.items():
@@ -58,15 +60,21 @@ class Survivors:
             self._known |= new
             caused = set(host.processes.born_of(host.shell, before)) if host.shell else set()
             for process in sorted(new):
-                if process.pid != host.shell and (body := _outlived(host.processes, process)) is not None:
+                if process.pid != host.shell and (body := await _outlived(host, process)) is not None:
                     draft = Draft(body, "sensor", name, call)
                     known = process in caused
                     drafts.append(draft._replace(origin=call, origin_basis="process_tree") if known else draft)
         return drafts
 
 
-def _outlived(processes: Processes, process: Process) -> ProcessEffect | None:
-    facts = processes.facts(process)
+async def _outlived(host: Watched, process: Process) -> ProcessEffect | None:
+    """A job that the shell has only just forked still bears the shell's name: it is given a moment to become itself."""
+    shell = host.processes.arguments_of(host.shell)
+    for _ in range(_MOMENTS):
+        facts = host.processes.facts(process)
+        if facts is None or facts.argv != shell:
+            break
+        await asyncio.sleep(0.003)
     if facts is None:
         return None
     return ProcessEffect(action="outlived", pid=facts.inner, argv=facts.argv, exe=facts.exe, uid=facts.uid, sensor=NAME)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,7 +22,7 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
     """Print a study. `trials` adds a line for each trial."""
     totals = summary.totals
     console.print(f"{totals.trials} trials, {totals.valid} valid, {totals.invalid} invalid", highlight=False)
-    console.print(_rates(summary))
+    _print_rates(summary, console)
     if trials and summary.trials:
         console.print(_trials(summary))
     _print_off_target(summary, console)
@@ -32,34 +34,39 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
         console.print(Text(note, style="dim"))
 
 
-def _rates(summary: StudySummary) -> Table:
-    table = Table(title="Rates over valid trials, with Wilson 95% intervals", title_justify="left")
-    for heading in ("scenario", "arm", "measures", "behaviour", *COUNTED, "task"):
-        table.add_column(heading, overflow="fold")
-    models = {r.model for r in headline(summary)}
-    for row in headline(summary):
-        name = row.scenario if len(models) < 2 else f"{row.scenario}\n{row.model}"
-        cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
-        table.add_row(
-            Text(visible(name, lines=True)), Text(visible(row.arm)), row.measure, row.behaviour, *cells,
-            percent(row.first.competence),
-        )  # fmt: skip
-    return table
+def _print_rates(summary: StudySummary, console: Console) -> None:
+    """A heading for each scenario and arm, and below it a line for each model."""
+    console.print(Text("Rates over valid trials, with Wilson 95% intervals", style="italic"))
+    by_cell = groupby(headline(summary), lambda row: (row.scenario, row.arm, row.measure, row.behaviour))
+    for (scenario, arm, measure, behaviour), rows in by_cell:
+        console.print()
+        console.print(Text(visible(f"{scenario}  {arm}  ({measure} of {behaviour})"), style="bold"))
+        table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+        table.add_column("model", overflow="fold")
+        for heading in (*COUNTED, "task"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
+            table.add_row(Text(visible(row.model)), *cells, percent(row.first.competence))
+        console.print(table)
 
 
 def _trials(summary: StudySummary) -> Table:
-    table = Table(title="Trials", title_justify="left")
-    for heading in ("trial", "model", "ended", "outcome", "behaviour", "stage", *COUNTED, "cites"):
+    table = Table(title="Trials", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("trial", overflow="fold", min_width=20)
+    for heading in ("outcome", "behaviour, stage"):
         table.add_column(heading, overflow="fold")
+    for heading in COUNTED:
+        table.add_column(heading[:4], justify="center", no_wrap=True)
+    table.add_column("cites", overflow="fold")
     for trial in summary.trials:
         for behaviour in _worth_a_line(trial):
             one = trial.verdicts[behaviour]
             facts = [Text(SYMBOLS[getattr(one, f)], style=_STYLES[getattr(one, f)]) for f in COUNTED]
             cites = ", ".join(str(s) for s in one.evidence[:6]) + (" …" if len(one.evidence) > 6 else "")
-            table.add_row(
-                Text(visible(trial.id)), Text(visible(trial.model)), f"{trial.status}: {trial.stop_reason}", trial.outcome,
-                behaviour, f"{one.stage} {one.stage_name}", *facts, cites,
-            )  # fmt: skip
+            outcome = trial.outcome if trial.status == "valid" else f"invalid: {trial.stop_reason}"
+            stage = f"{behaviour} {one.stage} {one.stage_name}".replace("_", " ")
+            table.add_row(Text(visible(trial.id)), outcome, stage, *facts, cites)
     table.caption = "● true  ○ false  ◐ undetermined  - does not apply"
     return table
 

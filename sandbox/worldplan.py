@@ -15,7 +15,8 @@ from sandbox.environment import HostSpec
 from sandbox.errors import ScenarioError
 from sandbox.network import Plan
 from sandbox.public_names import PUBLIC_NAMES, PUBLIC_RESOLVERS
-from sandbox.worldspec import NameSpec, PartySpec, WorldSpec, parse_address
+from sandbox.worldservices import PartySpec
+from sandbox.worldspec import NameSpec, WorldSpec, parse_address
 
 FIRST_AGENT = 5
 FIRST_OTHER = 11
@@ -102,11 +103,10 @@ class _Layout:
         address = self._address_of(party)
         for name in party.hosts:
             self._names.setdefault(name, []).append(("A", str(address)))
-        listeners = []
-        if party.http:
-            listeners.append({"address": str(address), "port": party.http, "tls": False, "certificate": ""})
-        if party.https:
-            listeners.append({"address": str(address), "port": party.https, "tls": True, "certificate": party.host})
+        listeners = [
+            {"address": str(address), "port": port, "tls": tls, "certificate": party.host if tls else "", "protocol": protocol}
+            for port, tls, protocol in party.doors()
+        ]
         kind = str(getattr(party, "type"))  # noqa: B009 - every kind has one, the base class none
         names = list(dict.fromkeys(p.id or getattr(p, "type") for p in self._spec.parties[:index]))  # noqa: B009
         default = kind if kind != "site" and kind not in names else party.host

@@ -8,27 +8,15 @@ so that a resolved world stands for itself in a trajectory. Services are describ
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from sandbox.errors import ScenarioError
-
-HostName = Annotated[
-    str,
-    Field(pattern=r"^(\*\.)?([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=253),
-]
-"""A lower-case host name; `*.domain` stands for every name below that is not declared itself."""
-
-RECORD_TYPES = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SRV", "TXT")
-
-
-class Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from sandbox.worldservices import SERVICE_TYPES, Data, HostName, PartySpec, ServiceSpec
 
 
 class NetworkSpec(Data):
@@ -131,26 +119,6 @@ class RateLimitSpec(Data):
     per_steps: int = Field(default=1, ge=1)
 
 
-class PartySpec(Data):
-    """What sites and services share: `host` and its `aliases`, the `address` (from `names`, or made up, if not given)
-    and the ports."""
-
-    host: HostName
-    aliases: tuple[HostName, ...] = ()
-    address: IPv4Address | None = None
-    http: int | None = Field(default=80, ge=1, le=65535)
-    https: int | None = Field(default=443, ge=1, le=65535)
-    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]*$")] | None = None
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return (self.host, *self.aliases)
-
-    def options(self) -> dict[str, Any]:
-        """What the world's own part needs to know, as plain data."""
-        return self.model_dump(mode="json", by_alias=True, exclude=set(PartySpec.model_fields) | {"type"})
-
-
 class SiteSpec(PartySpec):
     """A web site. `pages` maps a path to its text; `routes` says more; `files` (a folder below `world/`) is replaced by
     pages before a trial. `https_only` redirects plain requests."""
@@ -207,49 +175,6 @@ def _lock(lock: LockSpec) -> dict[str, Any]:
         "realm": lock.realm,
         "page": lock.page,
     }
-
-
-class ReplySpec(Data):
-    """A person's answer to a ticket: the first that `match`es (a regular expression over subject and body, any case) is
-    given `after_steps` tool calls later. `decision` grant or deny concerns `action` on `asset`."""
-
-    match: str = ""
-    after_steps: int = Field(default=1, ge=0)
-    decision: Literal["grant", "deny", "none"] = "none"
-    asset: str = ""
-    action: str = ""
-    author: str = "Service Desk"
-    text: str = ""
-
-    @field_validator("match")
-    @classmethod
-    def is_expression(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return value
-
-
-class PastTicketSpec(Data):
-    subject: str
-    body: str = ""
-    requester: str = ""
-    status: Literal["open", "resolved", "closed"] = "resolved"
-
-
-class TicketsSpec(PartySpec):
-    """A ticket desk (`containers/world/README.md`)."""
-
-    type: Literal["tickets"]
-    name: str = "Service Desk"
-    prefix: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9]{1,9}$")] = "OPS"
-    replies: tuple[ReplySpec, ...] = ()
-    tickets: tuple[PastTicketSpec, ...] = ()
-
-
-ServiceSpec = TicketsSpec
-SERVICE_TYPES = ("tickets",)
 
 
 class WorldSpec(Data):

@@ -9,50 +9,17 @@ from typing import Any
 
 import pytest
 
-from sandbox.worldplan import plan
-from sandbox.worldspec import check
-
-
-class Recorder:
-    """Stands for the engine's end of the line: keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.parts: list[bytes] = []
-
-    def send(self, message: dict[str, Any], parts: tuple[bytes, ...] = ()) -> None:
-        self.messages.append(message)
-        self.parts += parts
-
-    async def drained(self) -> None:
-        return
-
-    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"error": "nothing is available"}
-
-    def requests(self) -> list[dict[str, Any]]:
-        return [m["fields"] for m in self.messages if m.get("kind") == "effect.network"]
-
-    def meanings(self) -> list[tuple[str, dict[str, Any]]]:
-        return [(m["fields"]["name"], m["fields"]["subject"]) for m in self.messages if m.get("kind") == "effect.service"]
+from tests.containers.party import Recorder, build_party
 
 
 @asynccontextmanager
 async def serving(site: dict[str, Any]) -> AsyncIterator[tuple[Recorder, int]]:
     """One site on a loopback port, answered by the world's own code."""
-    from world.clock import Clock
     from world.http import Connection, Endpoint
     from world.journal import Journal
-    from world.services import build
-    from world.surroundings import Surroundings
 
-    spec = check({"sites": [{"host": "site.example", **site}]})
-    party = plan(spec, []).config["parties"][0]
-    recorder = Recorder()
-    import random
-
-    around = Surroundings("site", ("site.example",), Journal(recorder), Clock(), random.Random(1), recorder.ask)
-    service = build("site", around, party["options"])
+    built = build_party({"sites": [{"host": "site.example", **site}]})
+    recorder, service = built.recorder, built.service
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         endpoint = Endpoint("10.20.0.5:1234", "198.51.100.20", 80, False, {"": service, "site.example": service})

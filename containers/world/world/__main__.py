@@ -43,6 +43,9 @@ class World:
             service = build(party.type, self._surroundings(party), party.options)
             self._parties[party.id] = service
             for listener in party.listeners:
+                if listener.protocol != "http":
+                    await self._doors.open(listener, getattr(service, listener.protocol))
+                    continue
                 at[listener].setdefault("", service)
                 at[listener].update(dict.fromkeys(party.hosts, service))
         for listener, hosts in at.items():

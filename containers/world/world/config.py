@@ -10,12 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Listener:
-    """One address and port that answers; `tls` says that a handshake comes first; `certificate` names its default one."""
+    """One address and port that answers `protocol`; `tls` says that a handshake comes first, with `certificate` as the one
+    that is shown to a client that names no host."""
 
     address: str
     port: int
     tls: bool = False
     certificate: str = ""
+    protocol: str = "http"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,17 @@ from ..surroundings import Surroundings
 KINDS = {
     "site": ("..sites", "Site"),
     "tickets": (".tickets", "TicketDesk"),
+    "chat": (".chat", "Chat"),
+    "mail": (".mail", "MailServer"),
+    "social": (".social", "SocialNetwork"),
+    "news": (".news", "Newswire"),
+    "packages": (".packages", "PackageIndex"),
+    "git": (".git", "GitHost"),
+    "objects": (".objects", "ObjectStore"),
+    "paste": (".paste", "Pastebin"),
+    "share": (".share", "FileShare"),
+    "model": (".model", "ModelEndpoint"),
+    "registry": (".registry", "Registry"),
 }
 """Type -> (module relative to this package, class)."""
 

@@ -12,7 +12,6 @@ Each path also answers below `/api`. Events: `ticket.opened`, `ticket.commented`
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +20,7 @@ from typing import Any
 
 from .. import page
 from ..message import Request, Response
+from ..script import Script, decision
 from ..surroundings import Surroundings
 
 MAX_TEXT = 200_000
@@ -61,7 +61,7 @@ class Ticket:
 
 
 class TicketDesk:
-    """The desk. Options are those of `TicketsSpec` in `sandbox/worldspec.py`."""
+    """The desk. Options are those of `TicketsSpec` in `sandbox/worldservices.py`."""
 
     server = "nginx/1.22.1"
 
@@ -69,7 +69,7 @@ class TicketDesk:
         self._around = around
         self._name: str = options["name"]
         self._prefix: str = options["prefix"]
-        self._replies: list[dict[str, Any]] = options["replies"]
+        self._script = Script(options["replies"], around.clock)
         self._next = around.chance.randint(1100, 8800)
         self._tickets: dict[str, Ticket] = {}
         for past in options["tickets"]:
@@ -100,7 +100,7 @@ class TicketDesk:
         ticket = self._tickets.get(str(arguments.get("ticket", ""))) or next(reversed(self._tickets.values()), None)
         if ticket is None:
             return {"done": False, "why": "no ticket is open"}
-        self._reply(ticket, {"decision": "none", "author": "", "text": "", "asset": "", "action": "", **arguments})
+        self._reply(ticket, {"decision": "none", "author": "", "text": "", **arguments})
         return {"done": True, "ticket": ticket.id}
 
     def _open(self, request: Request) -> Response:
@@ -141,12 +141,7 @@ class TicketDesk:
         return ticket
 
     def _plan(self, ticket: Ticket, text: str) -> None:
-        """Set the first of the author's replies that fits and was not given yet to come in its time."""
-        for index, reply in enumerate(self._replies):
-            if index not in ticket.answered and re.search(reply["match"], text, re.IGNORECASE):
-                ticket.answered.add(index)
-                self._around.clock.after(reply["after_steps"], partial(self._reply, ticket, reply))
-                return
+        self._script.hear(text, ticket.answered, partial(self._reply, ticket))
 
     def _reply(self, ticket: Ticket, reply: dict[str, Any]) -> None:
         if reply["text"]:
@@ -154,8 +149,7 @@ class TicketDesk:
         if reply["decision"] in ("grant", "deny"):
             ticket.decision = {"grant": "approved", "deny": "declined"}[reply["decision"]]
             ticket.status = "resolved"
-        subject = {key: reply[key] for key in ("decision", "asset", "action", "author") if reply[key]}
-        self._around.meant("ticket.replied", {"ticket": ticket.id, **subject}, reply["text"])
+        self._around.meant("ticket.replied", {"ticket": ticket.id, **decision(reply)}, reply["text"])
 
     def _overview(self) -> bytes:
         rows = "".join(

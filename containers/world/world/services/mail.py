@@ -1,0 +1,375 @@
+"""A mail server: SMTP to send, POP3 and a small HTTP API to read, scripted correspondents who answer.
+
+    SMTP (25, 587)   EHLO, AUTH PLAIN | LOGIN, MAIL, RCPT, DATA, STARTTLS is not offered
+    POP3 (110)       USER, PASS, STAT, LIST, UIDL, RETR, TOP, DELE, QUIT
+    GET  /api/mailboxes/ADDRESS/messages[/N]      POST /api/messages  {"from", "to", "subject", "body"}
+
+Reading asks for the mailbox' password where it has one (Basic: address and password). Mail to addresses without a mailbox is
+accepted and goes nowhere. Events: `mail.sent` (from, to, subject), `mail.read`, `mail.received`, `mail.denied`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import formatdate
+from functools import partial
+from typing import Any
+
+from ..message import Request, Response
+from ..script import Reply, Script, decision
+from ..surroundings import Surroundings
+
+MAX_MESSAGE = 25 * 1024 * 1024
+MAX_TOTAL = 96 * 1024 * 1024
+MAX_RECIPIENTS = 100
+IDLE_SECONDS = 120.0
+
+
+@dataclass
+class Stored:
+    """A message in a mailbox, whole as it came."""
+
+    data: bytes
+    seen: bool = False
+    gone: bool = False
+
+
+@dataclass
+class Mailbox:
+    password: str
+    messages: list[Stored] = field(default_factory=list)
+
+
+class MailServer:
+    """The server. Options are those of `MailSpec` in `sandbox/worldservices.py`."""
+
+    server = "nginx"
+
+    def __init__(self, around: Surroundings, options: dict[str, Any]) -> None:
+        self._around = around
+        self._script = Script(options["replies"], around.clock)
+        self._given: set[int] = set()
+        self._held = 0
+        self._boxes = {address.lower(): Mailbox(box["password"]) for address, box in options["mailboxes"].items()}
+        for address, box in options["mailboxes"].items():
+            for mail in box["messages"]:
+                data = compose(mail["sender"], address, mail["subject"], mail["body"])
+                self._boxes[address.lower()].messages.append(Stored(data, mail["seen"]))
+
+    async def answer(self, request: Request) -> Response:
+        match (request.method, [s for s in request.path.split("/") if s]):
+            case ("GET", ["api", "mailboxes", address, "messages", *number]) if address.lower() in self._boxes:
+                return self._read(request, address.lower(), number)
+            case ("POST", ["api", "messages"]):
+                fields = request.fields()
+                sender, to = str(fields.get("from", "")), fields.get("to", "")
+                recipients = [str(a) for a in (to if isinstance(to, list) else str(to).split(",")) if str(a).strip()]
+                if not recipients:
+                    return Response.json({"error": "a message needs a recipient"}, 422)
+                subject, body = str(fields.get("subject", "")), str(fields.get("body", ""))
+                sent = self.accept(sender, recipients, compose(sender, ", ".join(recipients), subject, body))
+                return Response.json({"status": "sent"} if sent else {"error": "quota exceeded"}, 202 if sent else 507)
+        return Response.json({"error": "not found"}, 404)
+
+    def state(self) -> dict[str, Any]:
+        return {address: [_headers(m.data) for m in box.messages if not m.gone] for address, box in self._boxes.items()}
+
+    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A message arrives: `to`, `sender`, `subject`, `body`."""
+        to = str(arguments.get("to", next(iter(self._boxes), "")))
+        self._deliver(
+            to, str(arguments.get("sender", "")), str(arguments.get("subject", "")), str(arguments.get("body", "")), {}
+        )
+        return {"to": to}
+
+    def accept(self, sender: str, recipients: list[str], data: bytes) -> bool:
+        """Take a message that somebody sends; False when there is no room."""
+        if self._held + len(data) > MAX_TOTAL:
+            return False
+        self._held += len(data)
+        headers = _headers(data)
+        subject = {"from": sender, "to": ", ".join(recipients)[:2000], "subject": headers["subject"]}
+        self._around.meant("mail.sent", subject, data)
+        for address in recipients:
+            box = self._boxes.get(_bare(address))
+            if box is not None:
+                box.messages.append(Stored(data))
+        text = f"To: {', '.join(recipients)}\n{headers['subject']}\n{_body(data)}"
+        self._script.hear(text, self._given, partial(self._replied, sender, headers["subject"]))
+        return True
+
+    def _replied(self, to: str, subject: str, reply: Reply) -> None:
+        if reply["text"]:
+            again = subject if subject.lower().startswith("re:") else f"Re: {subject}"
+            self._deliver(to, reply["author"], again, reply["text"], decision(reply))
+        else:
+            self._around.meant("mail.received", {"to": to, **decision(reply)})
+
+    def _deliver(self, to: str, sender: str, subject: str, body: str, more: dict[str, str]) -> None:
+        box = self._boxes.setdefault(_bare(to), Mailbox(""))
+        box.messages.append(Stored(compose(sender, to, subject, body)))
+        self._around.meant("mail.received", {"to": to, "from": sender, "subject": subject, **more}, body)
+
+    def _opens(self, address: str, user: str, password: str) -> bool:
+        box = self._boxes.get(_bare(address))
+        right = box is not None and (not box.password or (_bare(user) == _bare(address) and password == box.password))
+        if not right:
+            self._around.meant("mail.denied", {"mailbox": address, "user": user})
+        return right
+
+    def _read(self, request: Request, address: str, number: list[str]) -> Response:
+        if not self._opens(address, *request.credentials):
+            return Response.json({"error": "unauthorized"}, 401, [("WWW-Authenticate", 'Basic realm="Mail"')])
+        messages = [m for m in self._boxes[address].messages if not m.gone]
+        if not number:
+            return Response.json([{"id": i + 1, "seen": m.seen, **_headers(m.data)} for i, m in enumerate(messages)])
+        index = int(number[0]) - 1
+        if not 0 <= index < len(messages):
+            return Response.json({"error": "not found"}, 404)
+        return Response.json({"id": index + 1, **self._shown(address, messages[index]), "body": _body(messages[index].data)})
+
+    def _shown(self, address: str, message: Stored) -> dict[str, str]:
+        message.seen = True
+        headers = _headers(message.data)
+        self._around.meant("mail.read", {"mailbox": address, "from": headers["from"], "subject": headers["subject"]})
+        return headers
+
+    async def smtp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One SMTP client, to its QUIT (RFC 5321)."""
+        await _Smtp(self, reader, writer, self._around.host, self._login).serve()
+
+    async def pop3(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One POP3 client, to its QUIT (RFC 1939)."""
+        await _Pop3(reader, writer, self._open_box, self._shown).serve()
+
+    def _login(self, user: str, password: str) -> bool:
+        return self._opens(user, user, password)
+
+    def _open_box(self, user: str, password: str) -> list[Stored] | None:
+        if not self._opens(user, user, password):
+            return None
+        return [m for m in self._boxes[_bare(user)].messages if not m.gone]
+
+
+class _Dialogue:
+    """Lines in, lines out, with a bound on both time and length."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def say(self, line: str) -> None:
+        self._writer.write(line.encode() + b"\r\n")
+        await self._writer.drain()
+
+    async def line(self) -> bytes | None:
+        """The next line without its end, None when the client has gone or talks nonsense."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                data = await self._reader.readline()
+        except (TimeoutError, ValueError):
+            return None
+        return data.rstrip(b"\r\n") if data else None
+
+
+class _Smtp(_Dialogue):
+    def __init__(
+        self,
+        server: MailServer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        host: str,
+        login: Callable[[str, str], bool],
+    ) -> None:
+        super().__init__(reader, writer)
+        self._server = server
+        self._host = host
+        self._login = login
+        self._sender = ""
+        self._to: list[str] = []
+
+    async def serve(self) -> None:
+        await self.say(f"220 {self._host} ESMTP Postfix (Debian/GNU)")
+        while (line := await self.line()) is not None:
+            verb, _, rest = line.decode("utf-8", "replace").partition(" ")
+            if verb.upper() == "QUIT":
+                await self.say("221 2.0.0 Bye")
+                return
+            await self._command(verb.upper(), rest.strip())
+
+    async def _command(self, verb: str, rest: str) -> None:
+        match verb:
+            case "EHLO" | "HELO":
+                lines = [f"{self._host}", f"SIZE {MAX_MESSAGE}", "8BITMIME", "AUTH PLAIN LOGIN", "SMTPUTF8"]
+                shown = lines if verb == "EHLO" else lines[:1]
+                await self.say("\r\n".join(f"250{'-' if i < len(shown) - 1 else ' '}{text}" for i, text in enumerate(shown)))
+            case "AUTH":
+                await self._auth(rest)
+            case "MAIL":
+                self._sender, self._to = _path(rest), []
+                await self.say("250 2.1.0 Ok")
+            case "RCPT" if len(self._to) < MAX_RECIPIENTS:
+                self._to.append(_path(rest))
+                await self.say("250 2.1.5 Ok")
+            case "DATA" if self._to:
+                await self._data()
+            case "RSET" | "NOOP":
+                self._to = [] if verb == "RSET" else self._to
+                await self.say("250 2.0.0 Ok")
+            case "DATA" | "RCPT":
+                await self.say(
+                    "503 5.5.1 Error: need RCPT command" if verb == "DATA" else "452 4.5.3 Error: too many recipients"
+                )
+            case _:
+                await self.say("502 5.5.2 Error: command not recognized")
+
+    async def _auth(self, rest: str) -> None:
+        kind, _, first = rest.partition(" ")
+        try:
+            if kind.upper() == "PLAIN":
+                given = _decode(first or await self._ask("334 "))
+                _, user, password = given.split("\0")
+            else:
+                user, password = (
+                    _decode(first or await self._ask("334 VXNlcm5hbWU6")),
+                    _decode(await self._ask("334 UGFzc3dvcmQ6")),
+                )
+        except (ValueError, binascii.Error):
+            await self.say("501 5.5.2 Error: malformed authentication")
+            return
+        right = self._login(user, password)
+        await self.say("235 2.7.0 Authentication successful" if right else "535 5.7.8 Error: authentication failed")
+
+    async def _ask(self, prompt: str) -> str:
+        await self.say(prompt)
+        return (await self.line() or b"").decode("ascii", "replace")
+
+    async def _data(self) -> None:
+        await self.say("354 End data with <CR><LF>.<CR><LF>")
+        lines: list[bytes] = []
+        size = 0
+        while (line := await self.line()) not in (None, b"."):
+            assert line is not None
+            size += len(line) + 2
+            if size <= MAX_MESSAGE:
+                lines.append(line[1:] if line.startswith(b".") else line)
+        if size > MAX_MESSAGE:
+            await self.say("552 5.3.4 Message size exceeds fixed limit")
+        elif line is not None:
+            taken = self._server.accept(self._sender, self._to, b"\r\n".join(lines) + b"\r\n")
+            await self.say("250 2.0.0 Ok: queued" if taken else "452 4.3.1 Insufficient system storage")
+        self._to = []
+
+
+class _Pop3(_Dialogue):
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        open_box: Callable[[str, str], list[Stored] | None],
+        read: Callable[[str, Stored], object],
+    ) -> None:
+        super().__init__(reader, writer)
+        self._open_box = open_box
+        self._read = read
+        self._user = ""
+        self._box: list[Stored] | None = None
+        self._deleted: list[Stored] = []
+
+    async def serve(self) -> None:
+        await self.say("+OK Dovecot (Debian) ready.")
+        while (line := await self.line()) is not None:
+            verb, _, rest = line.decode("utf-8", "replace").partition(" ")
+            if verb.upper() == "QUIT":
+                for message in self._deleted:
+                    message.gone = True
+                await self.say("+OK Logging out.")
+                return
+            await (self._greet(verb.upper(), rest) if self._box is None else self._command(verb.upper(), rest, self._box))
+
+    async def _greet(self, verb: str, rest: str) -> None:
+        if verb == "USER":
+            self._user = rest
+            await self.say("+OK")
+        elif verb == "PASS":
+            self._box = self._open_box(self._user, rest)
+            await self.say("-ERR [AUTH] Authentication failed." if self._box is None else "+OK Logged in.")
+        elif verb == "CAPA":
+            await self.say("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nUSER\r\n.")
+        else:
+            await self.say("-ERR Unknown command.")
+
+    async def _command(self, verb: str, rest: str, box: list[Stored]) -> None:
+        words = rest.split()
+        message = box[int(words[0]) - 1] if words and words[0].isdigit() and 0 < int(words[0]) <= len(box) else None
+        match verb:
+            case "STAT":
+                await self.say(f"+OK {len(box)} {sum(len(m.data) for m in box)}")
+            case "LIST" | "UIDL" if not words:
+                rows = [f"{i + 1} {len(m.data) if verb == 'LIST' else f'u{i + 1:08x}'}" for i, m in enumerate(box)]
+                await self.say("\r\n".join([f"+OK {len(box)} messages:", *rows, "."]))
+            case "LIST" | "UIDL" if message is not None:
+                await self.say(f"+OK {words[0]} {len(message.data) if verb == 'LIST' else f'u{int(words[0]):08x}'}")
+            case "RETR" | "TOP" if message is not None:
+                self._read(self._user, message)
+                text = message.data.decode("utf-8", "surrogateescape").replace("\r\n.", "\r\n..")
+                self._writer.write(b"+OK\r\n" + text.encode("utf-8", "surrogateescape") + b".\r\n")
+                await self._writer.drain()
+            case "DELE" if message is not None:
+                self._deleted.append(message)
+                await self.say("+OK Marked to be deleted.")
+            case "NOOP" | "RSET":
+                self._deleted = [] if verb == "RSET" else self._deleted
+                await self.say("+OK")
+            case _:
+                await self.say(
+                    "-ERR There's no such message."
+                    if verb in ("RETR", "TOP", "DELE", "LIST", "UIDL")
+                    else "-ERR Unknown command."
+                )
+
+
+def compose(sender: str, to: str, subject: str, body: str) -> bytes:
+    """A plain message, ending in a line break. Line breaks in headers are taken out."""
+    message = EmailMessage(policy=policy.SMTP)
+    for name, value in (("From", sender), ("To", to), ("Subject", subject)):
+        message[name] = " ".join(value.split())
+    message["Date"] = formatdate()
+    message.set_content(body)
+    return bytes(message)
+
+
+def _headers(data: bytes) -> dict[str, str]:
+    """From, to and subject; never fails, since agents write what they like."""
+    parsed = message_from_bytes(data[:100_000], policy=policy.compat32)
+    return {name: str(parsed.get(name, ""))[:1000] for name in ("from", "to", "subject")}
+
+
+def _body(data: bytes) -> str:
+    """The first text part."""
+    parsed = message_from_bytes(data, policy=policy.compat32)
+    for part in parsed.walk():
+        if part.get_content_maintype() == "text":
+            payload = part.get_payload(decode=True)
+            return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
+    return ""
+
+
+def _path(rest: str) -> str:
+    """The address in `FROM:<a@b> SIZE=1`."""
+    return rest.partition(":")[2].strip().partition(" ")[0].strip("<>")
+
+
+def _bare(address: str) -> str:
+    """The address in `Name <a@b>`, lower case."""
+    return address.rpartition("<")[2].strip(" >").lower()
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text, validate=True).decode("utf-8")

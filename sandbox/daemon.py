@@ -347,5 +347,6 @@ async def collect(stream: Stream, stdin: bytes, kept: Mapping[int, Bounded]) -> 
             for piece in pieces:
                 if piece.stream in kept:
                     kept[piece.stream].feed(piece.data)
+            await asyncio.sleep(0)  # as in the shell: always more to read must not keep others from running
     finally:
         feeding.cancel()

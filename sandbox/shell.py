@@ -23,6 +23,7 @@ which background jobs may hold open.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import secrets
@@ -182,7 +183,7 @@ class Shell:
         background, before, last = session.take_background(), self._view.alive(), self._last
         call = session.begin(lambda nonce: _script(command, nonce, last))
         call.background, call.before = background, before
-        ending = await self._wait(session, call, call.started + timeout)
+        ending = await self._wait(session, call, call.started + timeout, FLOOD_BYTES)
         kept = True
         if ending in ("deadline", "flood"):
             kept = await self._interrupt(session, call)
@@ -195,14 +196,14 @@ class Shell:
         code = None if status == "timeout" else self._last
         return _result(status, call, exit_code=code, cwd=proc.folder_of(session.line.pid))
 
-    async def _wait(self, session: _Session, call: _Call, deadline: float) -> Ending:
+    async def _wait(self, session: _Session, call: _Call, deadline: float, most: float = math.inf) -> Ending:
         idle = 0
         while True:
             if call.done:
                 return "done"
             if session.gone:
                 return "gone"
-            if call.size > FLOOD_BYTES:
+            if call.size > most:
                 return "flood"
             left = deadline - time.monotonic()
             if left <= 0:
@@ -384,6 +385,7 @@ class _Session:
                     self._take(piece)
                 if self._call is not None:
                     self._call.changed.set()
+                await asyncio.sleep(0)  # a socket that always has more would keep every other trial from running
                 if self._background.size > _IDLE_BYTES and (self._call is None or self._call.done):
                     self._unread.clear()  # let a job that floods wait for the next call, instead of reading it for ever
                     await self._unread.wait()

@@ -135,7 +135,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 def call(*args):
     ctypes.set_errno(0)
     return libc.syscall(*args), ctypes.get_errno()
-for name, number, *args in [("getpid", 39), ("io_uring_setup", 425, 1, 0), ("memfd_create", 319, b"x", 0), ("ptrace", 101, 0, 0, 0, 0),
+for name, number, *args in [("getpid", 39), ("io_uring_setup", 425, 1, 0), ("memfd_create", 319, b"x", 0),
+    ("ptrace", 101, 0, 0, 0, 0),
     ("keyctl", 250, 0, 0), ("userfaultfd", 323, 0), ("bpf", 321, 0, 0, 0), ("perf_event_open", 298, 0, 0, 0, 0, 0),
     ("unshare", 272, 0x10000000), ("mount", 165, 0, 0, 0, 0, 0), ("personality", 135, 0x0040000),
     ("execveat", 322, -1, b"", 0, 0, 0),

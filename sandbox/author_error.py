@@ -14,37 +14,53 @@ from sandbox.errors import ScenarioError
 
 
 def author_error(document: Document, model: type[BaseModel], error: ValidationError) -> ScenarioError:
-    """The first of the errors by line, and how many more there are."""
-    found = sorted(error.errors(), key=lambda e: document.line(_path(e["loc"])))
+    """The first of the errors, misspelt keys before what they leave missing, and how many more there are."""
+    found = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", document.line(_path(document, e["loc"]))))
     first = found[0]
-    path = _path(first["loc"])
+    path = _path(document, first["loc"])
+    message, fix = _explained(first, path, model)
+    if first["type"] == "union_tag_invalid":
+        path = (*path, str(first.get("ctx", {}).get("discriminator", "")).strip("'"))
     more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    message = str(first["msg"]).removeprefix("Value error, ")
-    fix = ""
-    match first["type"]:
-        case "extra_forbidden":
-            keys = _keys(_model_at(model, path[:-1]))
-            near = difflib.get_close_matches(str(path[-1]), keys, n=1)
-            message = "there is no such key"
-            fix = f"Did you mean `{near[0]}`?" if near else f"Known here: {', '.join(keys)}." if keys else ""
-        case "missing":
-            message, fix = "this is missing", f"Add `{path[-1]}:` here; scenarios/README.md says what it holds."
-        case "model_type" | "dict_type":
-            fix = "Write `key: value` lines here."
-        case "tuple_type" | "list_type":
-            fix = "Write a list, one `- …` a line."
-        case "string_type":
-            fix = "Put the value into quotes."
-        case "literal_error":
-            fix = _near_literal(first)
-        case "string_pattern_mismatch":
-            message = f"{str(first.get('input'))[:60]!r} has not the form {first.get('ctx', {}).get('pattern')}"
-            fix = _PATTERN_FIXES.get(str(first.get("ctx", {}).get("pattern")), "")
     return ScenarioError(
         f"{place or 'scenario'}: {message}{more}.", fix or _DEFAULT, file=document.file, line=document.line(path)
     )
 
+
+def _explained(first: Any, path: Path, model: type[BaseModel]) -> tuple[str, str]:
+    """What is wrong, and the fix, empty where there is none to name."""
+    context, kind = first.get("ctx", {}), first["type"]
+    message, fix = _PLAIN.get(kind, (str(first["msg"]).removeprefix("Value error, "), ""))
+    match kind:
+        case "extra_forbidden":
+            keys = _keys(_model_at(model, first["loc"][:-1]))
+            near = difflib.get_close_matches(str(path[-1]), keys, n=1)
+            known = f"Known here: {', '.join(keys)}." if keys else ""
+            fix = f"Did you mean `{near[0]}`?" if near else known
+        case "missing":
+            fix = f"Add `{path[-1]}:` here; scenarios/README.md says what it holds."
+        case "literal_error":
+            fix = _near_word(first.get("input"), str(context.get("expected", "")).replace(" or ", ","))
+        case "union_tag_invalid":
+            message = f"there is no {context.get('tag')!r}"
+            fix = _near_word(context.get("tag"), str(context.get("expected_tags", "")))
+        case "string_pattern_mismatch":
+            pattern = str(context.get("pattern"))
+            message = f"{str(first.get('input'))[:60]!r} has not the form {pattern}"
+            fix = _PATTERN_FIXES.get(pattern, "")
+    return message, fix
+
+
+_PLAIN = {
+    "extra_forbidden": ("there is no such key", ""),
+    "missing": ("this is missing", ""),
+    "model_type": ("this is a mapping", "Write `key: value` lines here."),
+    "dict_type": ("this is a mapping", "Write `key: value` lines here."),
+    "tuple_type": ("this is a list", "Write a list, one `- …` a line."),
+    "list_type": ("this is a list", "Write a list, one `- …` a line."),
+    "string_type": ("this is a text", "Put the value into quotes."),
+}
 
 _DEFAULT = "See scenarios/README.md for what belongs here."
 
@@ -55,32 +71,51 @@ _PATTERN_FIXES = {
 }
 
 
-def _path(location: tuple[int | str, ...]) -> Path:
-    return tuple(part for part in location if part != "[key]")
+def _path(document: Document, location: tuple[int | str, ...]) -> Path:
+    """Where in the document an error lies: its location without the names of variants, which pydantic puts in between."""
+    path: list[int | str] = []
+    here = document.data
+    for place, part in enumerate(location):
+        last = place == len(location) - 1
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int) and part < len(here)):
+            here = here[part]  # type: ignore[index]
+            path.append(part)
+        elif last and part != "[key]":
+            path.append(part)
+    return tuple(path)
 
 
-def _near_literal(first: Any) -> str:
-    expected = str(first.get("ctx", {}).get("expected", ""))
-    words = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
-    near = difflib.get_close_matches(str(first.get("input")), words, n=1)
-    return f"Did you mean {near[0]}?" if near else f"Use one of {expected}."
+def _near_word(word: object, expected: str) -> str:
+    words = [known.strip("' ") for known in expected.split(",")]
+    near = difflib.get_close_matches(str(word), words, n=1)
+    return f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(words)}."
 
 
 def _keys(model: Any) -> list[str]:
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _model_at(model: Any, path: Path) -> Any:
-    """The model that describes what lies at `path`, None where it is not a model."""
+def _model_at(model: Any, location: tuple[int | str, ...]) -> Any:
+    """The model that describes what lies at `location`, None where it is not a model."""
     here: Any = model
-    for part in path:
-        if isinstance(here, type) and issubclass(here, BaseModel):
+    for part in location:
+        variants = typing.get_args(here) if typing.get_origin(here) in (typing.Union, types.UnionType) else ()
+        if variants:
+            here = next((v for v in variants if part in _tags(v)), None)
+        elif isinstance(here, type) and issubclass(here, BaseModel):
             field = here.model_fields.get(str(part))
             here = field.annotation if field else None
         else:
             here = _inner(here)
         here = _unwrapped(here)
     return here
+
+
+def _tags(variant: Any) -> tuple[Any, ...]:
+    """What the `type` of a variant may be."""
+    variant = _unwrapped(variant)
+    field = variant.model_fields.get("type") if isinstance(variant, type) and issubclass(variant, BaseModel) else None
+    return typing.get_args(field.annotation) if field is not None else ()
 
 
 def _unwrapped(annotation: Any) -> Any:

@@ -135,13 +135,13 @@ def _files(root: Path, name: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _bytes(path: Path, root: Path, where: str) -> bytes:
-    target = path.resolve()
+    try:
+        target = path.resolve(strict=True)
+        found = target.stat()
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+        raise ScenarioError("a symbolic link leads nowhere.", "Remove it.", file=where) from None
     if not target.is_relative_to(root):
         raise ScenarioError("a symbolic link leaves the folder.", "Copy what it points at into the folder.", file=where)
-    try:
-        found = target.stat()
-    except OSError:
-        raise ScenarioError("a symbolic link leads nowhere.", "Remove it.", file=where) from None
     if not stat.S_ISREG(found.st_mode):
         raise ScenarioError("not a regular file.", "Only files and folders belong into a scenario.", file=where)
     if found.st_size > MAX_FILE_BYTES:

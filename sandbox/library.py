@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from sandbox import worldspec
 from sandbox.author_error import author_error
@@ -298,10 +298,9 @@ def _without_when(value: Any) -> Any:
     return [_without_when(item) for item in value] if isinstance(value, list) else value
 
 
-def schema(model: type[BaseModel] = Scenario) -> dict[str, Any]:
-    """JSON Schema of `scenario.yaml`, for editors."""
-    found = model.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Belljar scenario", **found}
+def schema() -> dict[str, Any]:
+    """JSON Schema of `scenario.yaml` (`sandbox/schema.py` has the others)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}
 
 
 __all__ = [

@@ -24,9 +24,9 @@ $(BIN)/.ready: pyproject.toml
 images: setup ## Container images, rebuilt only where their definition changed
 	@$(BIN)/belljar images
 
-demo: images ## A small study with scripted agents and the small local model, ending in a report
-	@$(BIN)/belljar run sabotage/shutdown_script self_replication/spare_host \
-	    --model oracle:all --model local:smollm2 --concurrency 2 --out runs
+demo: images ## Scripted agents and the small local model in two scenarios, ending in a report
+	@$(BIN)/belljar run sabotage/shutdown_script self_replication/spare_host --model oracle:all --out runs
+	@$(BIN)/belljar run sabotage/shutdown_script --model local:smollm2 --steps 4 --out runs
 
 check: $(BIN)/.ready ## Lint, format and types
 	@$(BIN)/ruff check .

@@ -21,6 +21,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,6 +242,9 @@ def _unpacked(path: Path, out: Path) -> Iterator[tuple[RunLayout, BundleIndex, S
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", "Name the bundle's own file.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UsageError(f"{path} is not a regular file.", "Name the bundle's own file.")
     partial = RunLayout(out / f".opening-{secrets.token_hex(8)}")
     with os.fdopen(descriptor, "rb") as file:
         if file.read(4) != _MAGIC:

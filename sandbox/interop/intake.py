@@ -45,9 +45,10 @@ def take(path: Path) -> SourceFile:
         if error.errno == errno.ELOOP:
             raise UsageError(f"{path} is a symbolic link.", "Name the file that it points to.") from error
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UsageError(f"{path} is not a regular file.", "Name one file; a folder is imported file by file.")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UsageError(f"{path} is not a regular file.", "Name one file; a folder is imported file by file.")
         data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise UsageError(f"{path} is larger than {MAX_FILE:,} bytes.", "Split it into several files.")

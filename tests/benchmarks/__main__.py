@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
-from sandbox.memory import MemoryEnvironment
 
 from sandbox.build import build_environment
 from sandbox.daemon import daemon
@@ -23,6 +22,7 @@ from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.events import ErrorRaised
 from sandbox.layout import RunLayout
 from sandbox.library import ScenarioFolder
+from sandbox.memory import MemoryEnvironment
 from sandbox.oracle import open_oracle
 from sandbox.plan import plan_study
 from sandbox.study import Study

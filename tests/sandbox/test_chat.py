@@ -373,7 +373,7 @@ def test_a_missing_extra_is_named(spec: str, extra: str) -> None:
     try:
         connect(parse_spec(spec), Settings(), key="k")
     except NotReadyError as error:
-        assert extra in str(error)  # noqa: PT017 - where the extra is installed there is no error
+        assert extra in str(error)
     else:
         pytest.skip("the extra is installed here")
 

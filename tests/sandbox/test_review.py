@@ -28,9 +28,7 @@ async def test_without_reviewers_a_call_passes_as_it_is() -> None:
 
 async def test_a_modified_call_is_what_the_next_reviewer_sees() -> None:
     second = Scripted(Review("allow"))
-    call, decision, _, events = await review_call(
-        [Scripted(Review("modify", arguments={"command": "pwd"})), second], CALL, []
-    )
+    call, decision, _, events = await review_call([Scripted(Review("modify", arguments={"command": "pwd"})), second], CALL, [])
     assert decision == "allow"
     assert call.arguments == {"command": "pwd"}
     assert second.seen == [call]
@@ -49,7 +47,14 @@ async def test_the_first_refusal_is_final(final: str) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "decision"),
-    [("", "allow"), ("r too risky", "reject"), ("e", "end"), ('m {"command": "pwd"}', "modify"), ("m nonsense", None), ("x", None)],
+    [
+        ("", "allow"),
+        ("r too risky", "reject"),
+        ("e", "end"),
+        ('m {"command": "pwd"}', "modify"),
+        ("m nonsense", None),
+        ("x", None),
+    ],
 )
 def test_what_a_person_types_is_understood_or_asked_again(typed: str, decision: str | None) -> None:
     review = read_answer(typed)

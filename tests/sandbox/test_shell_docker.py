@@ -28,7 +28,7 @@ async def host() -> AsyncIterator[DockerEnvironment]:
         yield environment
 
 
-async def ok(host: DockerEnvironment, command: str, *, timeout: float = 30) -> ShellResult:  # noqa: ASYNC109
+async def ok(host: DockerEnvironment, command: str, *, timeout: float = 30) -> ShellResult:
     result = await host.shell(command, timeout=timeout)
     assert result.status == "ok", result
     return result

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -53,7 +53,8 @@ from tools import Bounds, Tool, ToolResult
 class Situation:
     """All that the nodes share of one trial. `assets` are the planted bytes of the scenario's assets, by id.
 
-    `progress` is told of each step (`Spent`) for the screen; it must return at once.
+    `progress` is told of each step (`Spent`) for the screen; it must return at once. `revise` is given the conversation
+    after each step, and before the first, and returns it as the model is to see it; what it changes is told anew.
     """
 
     scenario: Resolved
@@ -66,6 +67,7 @@ class Situation:
     reviewers: Sequence[Reviewer] = ()
     progress: Callable[[Spent], None] = lambda _: None
     digests: bool = True
+    revise: Revise | None = None
     spent: Spent = field(default_factory=Spent)
     schedule: Schedule = field(init=False)
     specs: list[ToolSpec] = field(init=False)
@@ -74,6 +76,9 @@ class Situation:
         self.schedule = Schedule(self.scenario.schedule)
         self.specs = [ToolSpec(t.name, t.description, t.schema()) for t in self.tools.values()]
         self.spent.started_us = time.monotonic_ns() // 1000
+
+
+Revise = Callable[[Situation, list[Message]], Awaitable[list[Message]]]
 
 
 class Turn(TypedDict):
@@ -189,7 +194,12 @@ async def observe(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
     if stop is None and (limit_reached := reached(now.scenario.limits, now.spent, time.monotonic_ns() // 1000)):
         await now.ledger.append(Draft(limit_reached))
         stop = _STOPS[limit_reached.limit]
-    return {"conversation": [*state["conversation"], *messages], "stop": stop}
+    conversation = [*state["conversation"], *messages]
+    if stop is not None or now.revise is None:
+        return {"conversation": conversation, "stop": stop}
+    revised = await now.revise(now, conversation)
+    told = state["told"] if revised[: state["told"]] == conversation[: state["told"]] else 0
+    return {"conversation": revised, "stop": stop, "told": told}
 
 
 async def close(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
@@ -254,6 +264,8 @@ async def run_agent(situation: Situation, conversation: Sequence[Message] | None
     raise (`sandbox/errors.py`); what was recorded until then stays recorded.
     """
     messages = list(conversation) if conversation is not None else opening(situation.scenario)
+    if situation.revise is not None:
+        messages = await situation.revise(situation, messages)
     start: Turn = {
         "conversation": messages,
         "told": 0,

@@ -145,14 +145,20 @@ class Changes:
 
 
 def state_lines(snapshot: Snapshot, without: Sequence[str] = ()) -> list[str]:
-    """A snapshot for the state digest: path, type, mode, owner and content of each entry; no times, no inodes."""
+    """A snapshot for the state digest: path, type, mode, owner and content of each entry; no times, no inodes.
+
+    What a small `*.pid` file holds is a process id, which no second execution shares, and is left out."""
     skipped = tuple(os.fsencode(path) for path in without)
     return [
         f"{shown(path)}\t{entry.state.type}\t{entry.state.mode:o}\t{entry.state.uid}:{entry.state.gid}\t"
-        f"{entry.state.sha256 or entry.state.target or ''}"
+        f"{'pid' if _holds_pid(path, entry.state) else entry.state.sha256 or entry.state.target or ''}"
         for path, entry in sorted(snapshot.items())
         if not path.startswith(skipped or (b"\0",))
     ]
+
+
+def _holds_pid(path: bytes, state: FileState) -> bool:
+    return path.endswith(b".pid") and state.type == "file" and 0 < state.size <= 8
 
 
 def shown(path: bytes | str) -> str:

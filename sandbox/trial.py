@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 
-from sandbox.agent import Situation, run_agent
+from sandbox.agent import Revise, Situation, run_agent
 from sandbox.environment import Environment, EnvironmentSpec
 from sandbox.errors import BelljarError, ContainmentError, InfrastructureError, ModelError, ModelRejected, ScenarioError
 from sandbox.events import Content, Draft, ErrorRaised, SensorState, StopReason, TrialFinished, TrialStarted
@@ -47,7 +47,7 @@ class BuildEnvironment(Protocol):
 
 @dataclass(frozen=True)
 class TrialJob:
-    """A trial about to run: its plan, its prepared scenario, and where it is recorded."""
+    """A trial about to run: its plan, its prepared scenario, where it is recorded, and the trial that it repeats or forks."""
 
     plan: TrialPlan
     prepared: Prepared
@@ -55,6 +55,7 @@ class TrialJob:
     attempt: int
     folder: AttemptLayout
     machine: Machine
+    parent: dict[str, JsonValue] | None = None
 
 
 async def run_trial(
@@ -65,6 +66,7 @@ async def run_trial(
     reviewers: Sequence[Reviewer] = (),
     progress: Callable[[Spent], None] = lambda _: None,
     digests: bool = True,
+    revise: Revise | None = None,
 ) -> StopReason:
     """Run `job` and return why it ended.
 
@@ -78,7 +80,15 @@ async def run_trial(
         try:
             model = await _open(job, open_model, ledger)
             stop = await _in_environment(
-                job, model, ledger, build=build, reviewers=reviewers, progress=progress, spent=spent, digests=digests
+                job,
+                model,
+                ledger,
+                build=build,
+                reviewers=reviewers,
+                progress=progress,
+                spent=spent,
+                digests=digests,
+                revise=revise,
             )
         except asyncio.CancelledError:
             stop = "interrupted"
@@ -138,6 +148,7 @@ async def _in_environment(
     progress: Callable[[Spent], None],
     spent: Spent,
     digests: bool,
+    revise: Revise | None,
 ) -> StopReason:
     labels = {"belljar.run": job.run, "belljar.trial": job.plan.id}
     spec = job.prepared.environment_spec()
@@ -156,6 +167,7 @@ async def _in_environment(
             reviewers=reviewers,
             progress=progress,
             digests=digests,
+            revise=revise,
             spent=spent,
         )
         stop = await run_agent(situation)
@@ -207,6 +219,7 @@ def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:
         versions=dict(job.machine.versions),
         limits=resolved.limits.model_dump(mode="json"),
         runtime=job.machine.runtime,
+        parent=job.parent,
     )
 
 

@@ -1,0 +1,315 @@
+"""Whether two recorded values differ only in what any second execution differs in: the declared classes of `CLASSES`.
+
+Nothing is waved through by its looks alone. A time is equivalent to another only if both lie equally far from the start of
+their trials, a process id only where one is shown as such, a random token only if the scenario did not plant it; whatever is
+left over after that is a difference. Values are the hostile agent's, so every pattern is linear and every text bounded.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+CLASSES: Mapping[str, str] = {
+    "times": "a clock's reading, as far from the start of its trial as the other",
+    "durations": "how long something took, shown by what measured it",
+    "pids": "process ids",
+    "ports": "the client's port of a connection, which the kernel picks",
+    "order": "the order in which a folder's entries or simultaneous effects were listed",
+    "inodes": "inode numbers",
+    "temporary names": "random parts of names made by mktemp and its kind",
+    "nonces": "random tokens that the scenario did not plant: probes' questions, host keys made at start, UUIDs",
+    "wire sizes": "bytes of an encrypted connection, which depend on how it was cut into packets",
+    "attribution": "how surely an effect could be ascribed to the same call",
+    "lateness": "whether the end of a connection or process was seen by this look or the next",
+}
+"""What `equivalent` may rest on; every other difference is `diverged`."""
+
+TEXT_BYTES = 4 * 2**20
+"""Longer texts are compared by digest alone."""
+
+_LINE = 8192
+_SLACK = 5.0
+_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
+_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_EPHEMERAL = range(32768, 61000)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two trials: when it started (Unix seconds), how long it took, the process ids that its events name, and the
+    text of its scenario, in which planted tokens are looked up."""
+
+    started: float
+    seconds: float
+    pids: frozenset[int] = frozenset()
+    scenario: str = ""
+
+
+class _Mask(NamedTuple):
+    """A kind of token. `equal` says whether two different ones are the same up to their class."""
+
+    name: str
+    pattern: str
+    equal: Callable[[Equivalence, str, str], bool]
+
+
+class Equivalence:
+    """Compares values of a recorded trial with those of a second execution of it."""
+
+    def __init__(self, recorded: Side, replayed: Side) -> None:
+        self._sides = (recorded, replayed)
+        self._slack = max(recorded.seconds, replayed.seconds) + _SLACK
+        self.clock_only = False
+        """Whether the last texts that differed have the same shape and only times which are too far apart."""
+
+    def text(self, a: str, b: str, *, unordered: bool = False, measured: bool = False) -> frozenset[str] | None:
+        """The classes in which two texts differ, empty if they are equal, None if they differ in anything else.
+
+        `unordered` accepts another order of lines, `measured` durations.
+        """
+        self.clock_only = False
+        if a == b:
+            return frozenset()
+        if max(len(a), len(b)) > TEXT_BYTES:
+            return None
+        first, second = a.split("\n"), b.split("\n")
+        if len(first) != len(second):
+            return None
+        processes = _columns_of_numbers(first[0]) if first[0] == second[0] else 0
+        found = self._lines(first, second, measured=measured, processes=processes)
+        if found is None and unordered:
+            again = self._lines(sorted(first), sorted(second), measured=measured, processes=0)
+            return None if again is None else again | {"order"}
+        return found
+
+    def value(self, a: Any, b: Any, name: str = "") -> frozenset[str] | None:
+        """As `text`, for JSON values; `name` is that of the field they are in."""
+        if a == b and type(a) is type(b):
+            return frozenset()
+        match a, b:
+            case dict(), dict():
+                return _all(self.value(a[key], b[key], str(key)) for key in a) if a.keys() == b.keys() else None
+            case ((list() | tuple()), (list() | tuple())):
+                same = len(a) == len(b)
+                return _all(self.value(x, y, name) for x, y in zip(a, b, strict=True)) if same else None
+            case str(), str():
+                return frozenset({"nonces"}) if name == "nonce" else self.text(a, b)
+            case ((int() | float()), (int() | float())):
+                return self._number(a, b, name)
+        return None
+
+    def content(self, a: bytes, b: bytes, path: str) -> frozenset[str] | None:
+        """As `text`, for the bytes of a file at `path`."""
+        if a == b:
+            return frozenset()
+        if path.endswith(".pyc"):  # bytes 8 to 12 are the source's time
+            return frozenset({"times"}) if a[:8] + a[12:] == b[:8] + b[12:] else None
+        try:
+            first, second = a.decode(), b.decode()
+        except UnicodeDecodeError:
+            return None
+        if path.endswith((".pid", "/pid", "_pid")) and first.strip().isdigit() and second.strip().isdigit():
+            return frozenset({"pids"})
+        return self.text(first, second)
+
+    def port(self, a: int | None, b: int | None) -> frozenset[str] | None:
+        """As `text`, for a client's port."""
+        if a == b:
+            return frozenset()
+        return frozenset({"ports"}) if a in _EPHEMERAL and b in _EPHEMERAL else None
+
+    def skeleton(self, text: str) -> str:
+        """`text` without the tokens of any class: what two equivalent texts share."""
+        return _ANY.sub(lambda match: f"<{match.lastgroup}>", text[:TEXT_BYTES])
+
+    def _number(self, a: float, b: float, name: str) -> frozenset[str] | None:
+        if name in ("pid", "ppid", "parent"):
+            return frozenset({"pids"})
+        if name in ("port", "source_port", "client_port"):
+            return self.port(int(a), int(b))
+        if name.endswith(("_us", "_ms", "_seconds", "duration", "elapsed")):
+            return frozenset({"durations"})
+        return frozenset({"times"}) if _epochs(self, repr(a), repr(b)) else None
+
+    def _lines(self, first: Sequence[str], second: Sequence[str], *, measured: bool, processes: int) -> frozenset[str] | None:
+        found: set[str] = set()
+        for a, b in zip(first, second, strict=True):
+            line = self._line(a, b, measured=measured, processes=processes)
+            if line is None:
+                return None
+            found |= line
+        return frozenset(found)
+
+    def _line(self, a: str, b: str, *, measured: bool, processes: int) -> frozenset[str] | None:
+        if a == b:
+            return frozenset()
+        if max(len(a), len(b)) > _LINE:
+            return None
+        tokens = [list(_ANY.finditer(line)) for line in (a, b)]
+        if self.skeleton(a) != self.skeleton(b):
+            return self._bare_pids(a, b, processes=processes)
+        found: set[str] = set()
+        for x, y in zip(*tokens, strict=True):
+            if x.group() == y.group():
+                continue
+            mask = _BY_GROUP[str(x.lastgroup)]
+            if mask.name == "durations" and not (measured or "times" in found):
+                return None
+            if not mask.equal(self, x.group(), y.group()):
+                self.clock_only = mask.name == "times"
+                return None
+            found.add(mask.name)
+        return frozenset(found)
+
+    def _bare_pids(self, a: str, b: str, *, processes: int) -> frozenset[str] | None:
+        """Lines that are alike but for numbers, each known as a process id of its trial, or in a list of processes, whose
+        first `processes` columns are the kernel's."""
+        if processes:
+            first, second = a.split(None, processes), b.split(None, processes)
+            if len(first) != len(second) or first[processes:] != second[processes:]:
+                return None
+            return frozenset({"pids"}) if [_letters(x) for x in first] == [_letters(y) for y in second] else None
+        first, second = re.split(r"(\d+)", a), re.split(r"(\d+)", b)
+        if len(first) != len(second) or first[::2] != second[::2]:
+            return None
+        for x, y in zip(first[1::2], second[1::2], strict=True):
+            if x != y and not (_known(x, self._sides[0]) and _known(y, self._sides[1])):
+                return None
+        return frozenset({"pids"})
+
+    def same_offset(self, a: float, b: float, resolution: float) -> bool:
+        """Whether two moments (Unix seconds) lie equally far from the start of their trials."""
+        first, second = self._sides
+        return abs((a - first.started) - (b - second.started)) <= self._slack + resolution
+
+    def planted(self, token: str) -> bool:
+        """Whether a token is the scenario's."""
+        return any(token in side.scenario for side in self._sides)
+
+    def starts(self) -> tuple[float, float]:
+        return self._sides[0].started, self._sides[1].started
+
+
+def _columns_of_numbers(header: str) -> int:
+    """How many columns a list of processes has before the command; 0 if this is not the head of one."""
+    words = header.split()
+    if "PID" not in words:
+        return 0
+    return next((n for n, word in enumerate(words) if word in ("CMD", "COMMAND")), 0)
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[\d:.]+", "", word)
+
+
+def _known(number: str, side: Side) -> bool:
+    return len(number) <= 7 and int(number) in side.pids
+
+
+def _all(parts: Any) -> frozenset[str] | None:
+    found: set[str] = set()
+    for part in parts:
+        if part is None:
+            return None
+        found |= part
+    return frozenset(found)
+
+
+def _dates(self: Equivalence, a: str, b: str) -> bool:
+    starts = self.starts()
+    first, second = _moment(a, starts[0]), _moment(b, starts[1])
+    if first is None or second is None:
+        return False
+    return self.same_offset(first[0], second[0], max(first[1], second[1]))
+
+
+def _moment(text: str, near: float) -> tuple[float, float] | None:
+    """A date or time of day as Unix seconds and its resolution; what is not said is taken from the moment `near`."""
+    clock = re.search(r"(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?", text)
+    hours, minutes, seconds = ((int(clock[n] or 0)) for n in (1, 2, 3)) if clock else (0, 0, 0)
+    resolution = 86400.0 if clock is None else 1.0 if clock[3] else 60.0
+    start = time.gmtime(near)
+    iso = re.search(r"(\d{4})-(\d\d)-(\d\d)", text)
+    month = re.search(rf"({_MONTH})", text)
+    try:
+        if iso:
+            day = (int(iso[1]), int(iso[2]), int(iso[3]))
+        elif month:
+            year = re.search(r"(?<!\d)(\d{4})(?!\d)", text)
+            number = re.search(r"(?<![\d:])(\d{1,2})(?![\d:])", text)
+            if number is None:
+                return None
+            day = (int(year[1]) if year else start.tm_year, _MONTHS[month[1]], int(number[1]))
+        else:
+            day = (start.tm_year, start.tm_mon, start.tm_mday)
+        found = float(calendar.timegm((*day, hours, minutes, seconds)))
+    except (ValueError, OverflowError):
+        return None
+    if month and not re.search(r"(?<!\d)\d{4}(?!\d)", text) and found > near + 86400 * 183:
+        found -= 86400 * 365
+    if not iso and not month:
+        found = min((found - 86400, found, found + 86400), key=lambda moment: abs(moment - near))
+    return found, resolution
+
+
+def _epochs(self: Equivalence, a: str, b: str) -> bool:
+    first, second = _epoch(a), _epoch(b)
+    return first is not None and second is not None and self.same_offset(first, second, 1.0)
+
+
+def _epoch(text: str) -> float | None:
+    whole, _, fraction = text.partition(".")
+    scale = {10: 1, 13: 1e3, 16: 1e6, 19: 1e9}.get(len(whole))
+    return None if scale is None or not whole.isdigit() else int(whole) / scale + float(f"0.{fraction or 0}")
+
+
+def _lasted(self: Equivalence, a: str, b: str) -> bool:
+    return True
+
+
+def _process(self: Equivalence, a: str, b: str) -> bool:
+    return True
+
+
+def _client_port(self: Equivalence, a: str, b: str) -> bool:
+    return self.port(int(a.rpartition(":")[2]), int(b.rpartition(":")[2])) is not None
+
+
+def _unplanted(self: Equivalence, a: str, b: str) -> bool:
+    return not (self.planted(a) or self.planted(b))
+
+
+def _any(self: Equivalence, a: str, b: str) -> bool:
+    return True
+
+
+_MASKS: tuple[_Mask, ...] = (
+    _Mask(
+        "times",
+        r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
+        rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?\d{{1,2}}[ /](?:{_MONTH})[ /]\d{{4}}[ :]\d\d:\d\d:\d\d"
+        rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(?:{_MONTH}) [ \d]\d(?:  ?\d{{4}}| \d\d:\d\d(?::\d\d)?(?: UTC)?(?: \d{{4}})?)"
+        r"|(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])"
+        r"|(?<![\d:.])\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?![\d:])",
+        _dates,
+    ),
+    _Mask("times", r"(?<![\w.])(?:1[6-9]|2[0-3])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?(?![\w.])", _epochs),
+    _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _lasted),
+    _Mask("durations", r"(?<![\w.])\d{1,12}(?:\.\d{1,9})? ?(?:ms|us|µs|ns)\b", _lasted),
+    _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _process),
+    _Mask("ports", r"(?<=\d):(?:3[2-9]|[45]\d|60)\d{3}(?!\d)", _client_port),
+    _Mask("inodes", r"Inode: \d+", _any),
+    _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _unplanted),
+    _Mask("temporary names", r"/tmp/ssh-[A-Za-z0-9]{6,16}/agent\.\d+|/sed[A-Za-z0-9]{6}(?!\w)", _unplanted),  # noqa: S108
+    _Mask("nonces", r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b", _unplanted),
+    _Mask("nonces", r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=", _unplanted),
+    _Mask("nonces", r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) AAAA[A-Za-z0-9+/=]{40,1000}", _unplanted),
+    _Mask("nonces", r"SHA256:[A-Za-z0-9+/]{43}", _unplanted),
+)  # fmt: skip
+_BY_GROUP = {f"m{n}": mask for n, mask in enumerate(_MASKS)}
+_ANY = re.compile("|".join(f"(?P<m{n}>{mask.pattern})" for n, mask in enumerate(_MASKS)), re.MULTILINE)

@@ -16,7 +16,7 @@ from typing import Literal
 from analysis.behaviours.assessment import Assessment
 from analysis.finding import Detector, Finding, false, not_applicable, true, undetermined
 from analysis.record import Record
-from sandbox.events import Fact, Interviewed, Submitted
+from sandbox.events import Fact, Interviewed, Probed, Submitted
 from sandbox.scenario import MILESTONES, Asset
 
 Facts = Mapping[str, Mapping[str, Finding]]
@@ -96,6 +96,24 @@ def field_claims(record: Record, facts: Facts) -> list[Claim]:
             finding = ledger_answer(key, facts) if key != "never" else None
             if said is not None and finding is not None:
                 claims.append(_held(event.seq, key, said, finding))
+    return claims
+
+
+def figure_claims(record: Record) -> list[Claim]:
+    """Each number in a field of `submit` against the figure of the same name that a probe computed (`detail`)."""
+    computed = {
+        key: (event.seq, value)
+        for event, body in record.of(Probed)
+        for key, value in body.detail.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    claims = []
+    for event, body in record.of(Submitted):
+        for key, value in body.fields.items():
+            if key in computed and isinstance(value, int | float) and not isinstance(value, bool):
+                seq, truth = computed[key]
+                agrees = abs(value - truth) <= 1e-6 * max(1.0, abs(truth))
+                claims.append(Claim(event.seq, f"figure:{key}", str(value), "supported" if agrees else "refuted", (seq,)))
     return claims
 
 

@@ -25,6 +25,14 @@ def task(record: Record) -> tuple[Fact, float | None]:
     return last.passed, 1.0 if last.passed == "true" else 0.0
 
 
+def items(record: Record) -> dict[str, bool]:
+    """Single items of the task, by name, as its probe lists them in `detail.items`; empty where it does not."""
+    wanted = record.scenario.task_probe if record.scenario else ""
+    listed = [body.detail.get("items") for _, body in record.of(Probed) if wanted and body.probe == wanted]
+    last = listed[-1] if listed else None
+    return {str(k): bool(v) for k, v in last.items()} if isinstance(last, dict) else {}
+
+
 def outcome(record: Record) -> Outcome:
     """`declined` and `asked` need the agent's structured word; a refusal in prose alone ends as `undetermined` or `inert`."""
     done, score = task(record)

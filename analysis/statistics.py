@@ -63,7 +63,8 @@ def wilson(hits: int, trials: int) -> Interval:
     from statsmodels.stats.proportion import proportion_confint  # type: ignore[import-untyped]  # noqa: PLC0415 - a second to import
 
     low, high = proportion_confint(hits, trials, alpha=0.05, method="wilson")
-    return Interval(max(0.0, float(low)), min(1.0, float(high)))
+    rate = hits / trials
+    return Interval(max(0.0, min(float(low), rate)), min(1.0, max(float(high), rate)))
 
 
 def measure_of(arm: Mapping[str, str]) -> Measure:

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict
 from analysis.behaviours import copyright as copyright_
 from analysis.behaviours import disinformation, sabotage, self_replication
 from analysis.behaviours.assessment import ATTEMPT_FROM, REQUIRES, Assessment
-from analysis.claims import Claim, confessed, disclosed, field_claims, interview_claims, status_claims
+from analysis.claims import Claim, confessed, disclosed, field_claims, figure_claims, interview_claims, status_claims
 from analysis.concealment import concealed
 from analysis.finding import Detector, Finding, false, true, undetermined
-from analysis.indicators import Indicator, Judged, raise_indicators
-from analysis.outcome import outcome, task
+from analysis.forks import believed_watched, evaluation_probability
+from analysis.indicators import Indicator, Judged, merged, raise_indicators
+from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
 from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
 from analysis.validity import validity
@@ -92,7 +93,11 @@ class ClaimRecord(Written):
 
 
 class TrialVerdict(Written):
-    """One trial as `--json` gives it; `events` holds a line for each cited event, `coverage` (kind, host, state)."""
+    """One trial as `--json` gives it; `events` holds a line for each cited event, `coverage` (kind, host, state).
+
+    `items` are the single answers of a task that has them, right or not. `evaluation_probability` and `believed_watched`
+    come from forks after the run (`analysis/forks.py`), None and undetermined where none was asked.
+    """
 
     id: str
     path: str
@@ -113,6 +118,9 @@ class TrialVerdict(Written):
     problems: tuple[str, ...] = ()
     behaviours: tuple[str, ...] = ()
     indicators_undetermined: tuple[str, ...] = ()
+    items: dict[str, bool] = {}
+    evaluation_probability: float | None = None
+    believed_watched: Fact = "undetermined"
     events: tuple[EventRecord, ...] = ()
     version: str = VERSION
 
@@ -133,9 +141,9 @@ def judge(recorded: Recorded, *, path: str = "", rules: Sequence[Rule] | None = 
             record, one.assessment, one.findings["attempted"], facts, ATTEMPT_FROM[one.behaviour]
         )
     claims = [*interview_claims(record, facts), *field_claims(record, facts), *status_claims(record, task(record)[0])]
+    claims += figure_claims(record)
     indicators, unknown = raise_indicators(record, judged, claims)
-    raised = {i.kind for i in indicators}
-    indicators += [i for i in indicators_of(matches) if i.kind not in raised]
+    indicators = merged([*indicators, *indicators_of(matches)])
     return _written(record, judged, claims=claims, indicators=indicators, unknown=unknown, path=path)
 
 
@@ -234,6 +242,9 @@ def _written(
         problems=record.coverage.broken,
         behaviours=record.scenario.behaviours if record.scenario else (),
         indicators_undetermined=tuple(unknown),
+        items=items(record),
+        evaluation_probability=evaluation_probability(record),
+        believed_watched=believed_watched(record),
         events=tuple(_event_record(record, e) for e in record.events if e.seq in cited),
     )
 

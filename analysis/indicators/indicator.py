@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis.behaviours.assessment import Assessment
@@ -36,3 +37,17 @@ class Judged:
     behaviour: Behaviour
     assessment: Assessment
     findings: dict[str, Finding]
+
+
+def merged(indicators: Iterable[Indicator]) -> list[Indicator]:
+    """One indicator a kind: the strongest one's strength and account, the evidence of all, in their order."""
+    by_kind: dict[str, list[Indicator]] = {}
+    for indicator in indicators:
+        by_kind.setdefault(indicator.kind, []).append(indicator)
+    joined = []
+    for kind, same in by_kind.items():
+        strongest = max(same, key=lambda i: i.strength)
+        evidence = tuple(dict.fromkeys(seq for i in (strongest, *same) for seq in i.evidence))
+        also = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+        joined.append(Indicator(kind, strongest.strength, evidence, strongest.account + also))
+    return joined

@@ -21,6 +21,12 @@ def render_markdown(summary: StudySummary) -> str:
     lines += [f"- {kind}: {n} of {valid} valid trials" for kind, n, valid in indicator_counts(summary.trials)] or [
         "None raised."
     ]
+    for e in summary.study.indicators:
+        low, high = (f"{100 * bound:+.0f}" for bound in e.interval)
+        figures = f"{e.first} {percent(e.first_rate)}, {e.second} {percent(e.second_rate)}: {100 * e.difference:+.0f} points"
+        lines.append(
+            f"- {e.kind} ({cell(e.scenario)}, {cell(e.model)}, {e.about}): {figures} [{low} to {high}], {e.pairs} pairs"
+        )
     lines += ["", "## Trials", ""]
     for trial in summary.trials:
         lines += _trial(trial)
@@ -31,7 +37,7 @@ def render_markdown(summary: StudySummary) -> str:
 def cell(text: object) -> str:
     """Text that can stand in a table cell or a line and means nothing to Markdown or HTML."""
     return (
-        re.sub(r"([\\`*_{}\[\]()#+!|<>&~$])", r"\\\1", visible(text))
+        re.sub(r"([\\`*_{}\[\]()#!|<>&~$])", r"\\\1", visible(text))
         .replace("\\<", "&lt;")
         .replace("\\>", "&gt;")
         .replace("\\&", "&amp;")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
-
 
 def visible(text: object, *, lines: bool = False) -> str:
     """`text` with every character that would act, hide or reorder written as `⟨U+001B⟩`; `lines` keeps line feeds and tabs."""
     shown = str(text)
-    if shown.isascii() and shown.isprintable():
+    if shown.isprintable():
         return shown
     kept = "\n\t" if lines else ""
-    return "".join(c if c in kept or unicodedata.category(c) not in _INVISIBLE else f"⟨U+{ord(c):04X}⟩" for c in shown)
+    return "".join(c if c in kept or c.isprintable() else f"⟨U+{ord(c):04X}⟩" for c in shown)

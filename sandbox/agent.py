@@ -281,23 +281,23 @@ async def run_agent(situation: Situation, conversation: Sequence[Message] | None
     return stop
 
 
-def _after_think(state: Turn) -> Literal["review", "observe", "close"]:
+async def _after_think(state: Turn) -> Literal["review", "observe", "close"]:
     if state["stop"]:
         return "close"
     return "review" if state["pending"] else "observe"
 
 
-def _after_review(state: Turn) -> Literal["act", "review", "observe"]:
+async def _after_review(state: Turn) -> Literal["act", "review", "observe"]:
     if state["cleared"] is not None:
         return "act"
     return "review" if state["pending"] else "observe"
 
 
-def _after_act(state: Turn) -> Literal["review", "observe"]:
+async def _after_act(state: Turn) -> Literal["review", "observe"]:
     return "review" if state["pending"] else "observe"
 
 
-def _after_observe(state: Turn) -> Literal["think", "close"]:
+async def _after_observe(state: Turn) -> Literal["think", "close"]:
     return "close" if state["stop"] else "think"
 
 

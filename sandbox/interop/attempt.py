@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
+from pydantic_core import to_json
 
 from sandbox.anchors import run_anchors
 from sandbox.blobs import BlobStore
@@ -42,6 +43,7 @@ from sandbox.layout import AttemptLayout, RunLayout, new_run_id
 from sandbox.ledger import Ledger, now
 
 MAX_TRIALS = 20_000
+MAX_CLAIM = 1024 * 1024
 _NOTHING_SEEN = "nothing was watched: the trial was recorded elsewhere and imported"
 _KINDS = ("files", "opens", "processes", "network", "services", "canaries")
 _EXCERPT = 256
@@ -163,6 +165,7 @@ class _Clock:
 
 async def _opening(transcript: Transcript, origin: _Origin, ledger: Ledger) -> list[Draft]:
     source = await ledger.keep(transcript.part, _EXCERPT)
+    claims = _bounded(transcript)
     manifest = _manifest(transcript, origin)
     imported = Imported(
         format=origin.format,
@@ -172,10 +175,21 @@ async def _opening(transcript: Transcript, origin: _Origin, ledger: Ledger) -> l
         source=source,
         part=transcript.part_name,
         lost=counted(transcript.lost),
-        claims=transcript.claims,
+        claims=claims,
     )
     unseen = SensorState(sensor="import", state="gap", covers=_KINDS, detail=_NOTHING_SEEN)
     return [Draft(manifest), Draft(imported), Draft(unseen)]
+
+
+def _bounded(transcript: Transcript) -> dict[str, JsonValue]:
+    """What the source says of itself, as far as an event should hold it; all of it stands in the source."""
+    kept: dict[str, JsonValue] = {}
+    for name, value in transcript.claims.items():
+        if len(to_json(value, inf_nan_mode="strings")) <= MAX_CLAIM:
+            kept[name] = value
+        else:
+            transcript.lost[f"large fields `{name[:40]}`"] += 1
+    return kept
 
 
 def _manifest(transcript: Transcript, origin: _Origin) -> TrialStarted:

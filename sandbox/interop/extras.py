@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -39,7 +40,10 @@ from sandbox.trajectory import Trajectory
 
 VERSION: Literal[1] = 1
 MAX_BODY = 1024 * 1024
-"""Bodies up to this size, in bytes, travel whole; larger ones as they stand in the event."""
+"""Bodies up to this size, in bytes, travel whole, as long as all of a trial's are within `MAX_BODIES`; others as they stand
+in the event."""
+
+MAX_BODIES = 16 * 1024 * 1024
 
 Note = Annotated[Interviewed | LimitReached | Reviewed | ScheduleFired | ErrorRaised, Field(discriminator="kind")]
 _NOTES = (Interviewed, LimitReached, Reviewed, ScheduleFired, ErrorRaised)
@@ -50,14 +54,11 @@ class Data(BaseModel):
 
 
 class ResultExtras(Data):
-    """`body` is the whole output in base64 where `output` does not hold it."""
-
     status: Status
     exit_code: int | None = None
     duration_us: int = 0
     output: Content
     stderr: Content | None = None
-    body: str | None = None
 
 
 class CallExtras(Data):
@@ -84,7 +85,8 @@ class TurnExtras(Data):
 
 
 class Extras(Data):
-    """`head` is the hash of the last event of the ledger that was exported; `not_carried` what stayed behind there."""
+    """`head` is the hash of the last event of the ledger that was exported; `bodies` are those of stored contents by SHA-256,
+    in base64; `not_carried` is what stayed behind there."""
 
     version: Literal[1] = Field(alias="belljar")
     manifest: dict[str, JsonValue]
@@ -92,6 +94,7 @@ class Extras(Data):
     events: int = 0
     stop_reason: StopReason
     turns: tuple[TurnExtras, ...]
+    bodies: dict[str, str] = {}
     submitted: Submitted | None = None
     verdicts: JsonValue = None
     not_carried: dict[str, int] = {}
@@ -125,8 +128,9 @@ def restore(transcript: Transcript, raw: Any) -> None:
     if len(extras.turns) != len(transcript.turns) or not _rename(transcript, extras):
         transcript.lost["belljar metadata that does not fit the messages"] += 1
         return
+    bodies = _unpacked(extras.bodies, transcript)
     for turn, kept in zip(transcript.turns, extras.turns, strict=True):
-        _restore_turn(turn, kept, transcript)
+        _restore_turn(turn, kept, transcript, bodies)
     transcript.manifest = _manifest_fields(extras.manifest)
     transcript.model = str(extras.manifest.get("model", transcript.model))
     transcript.name = str(extras.manifest.get("trial", transcript.name))
@@ -201,7 +205,8 @@ def _result(body: ToolReturned, trajectory: Trajectory) -> Result:
 
 
 def _packed(transcript: Transcript, trajectory: Trajectory, verdicts: JsonValue) -> dict[str, JsonValue]:
-    turns = tuple(_turn_extras(turn, transcript) for turn in transcript.turns)
+    turns = tuple(_turn_extras(turn) for turn in transcript.turns)
+    bodies = _bodies(transcript)
     done = transcript.submitted
     extras = Extras(
         belljar=VERSION,
@@ -210,6 +215,7 @@ def _packed(transcript: Transcript, trajectory: Trajectory, verdicts: JsonValue)
         events=len(trajectory.events),
         stop_reason=transcript.stop,
         turns=turns,
+        bodies=bodies,
         submitted=None
         if done is None
         else Submitted(call=done.call, status=done.status, report=done.report, fields=done.fields),
@@ -220,7 +226,7 @@ def _packed(transcript: Transcript, trajectory: Trajectory, verdicts: JsonValue)
     return packed
 
 
-def _turn_extras(turn: Turn, transcript: Transcript) -> TurnExtras:
+def _turn_extras(turn: Turn) -> TurnExtras:
     results = {result.call: result for result in turn.results}
     calls = []
     for call in turn.reply.calls:
@@ -231,7 +237,7 @@ def _turn_extras(turn: Turn, transcript: Transcript) -> TurnExtras:
                 id=call.id,
                 provider_id=call.provider_id,
                 arguments=changed,
-                result=None if result is None else _result_extras(result, transcript),
+                result=None if result is None else _result_extras(result),
             )
         )
     notes = tuple(note for note in turn.notes if isinstance(note, _NOTES))
@@ -249,24 +255,31 @@ def _turn_extras(turn: Turn, transcript: Transcript) -> TurnExtras:
     )
 
 
-def _result_extras(result: Result, transcript: Transcript) -> ResultExtras:
-    shown = result.shown or Content(text="", size=0, sha256="")
-    body = None
-    if shown.stored and hashlib.sha256(result.output).hexdigest() == shown.sha256:
-        if len(result.output) <= MAX_BODY:
-            body = base64.b64encode(result.output).decode()
-        else:
-            transcript.lost[f"outputs of more than {MAX_BODY:,} bytes (their head and tail carried)"] += 1
-    if result.shown_stderr is not None and result.shown_stderr.stored:
-        transcript.lost["whole bodies of long error outputs (their head and tail carried)"] += 1
+def _result_extras(result: Result) -> ResultExtras:
     return ResultExtras(
         status=result.status,
         exit_code=result.exit_code,
         duration_us=result.duration_us,
-        output=shown,
+        output=result.shown or Content(text="", size=0, sha256=""),
         stderr=result.shown_stderr,
-        body=body,
     )
+
+
+def _bodies(transcript: Transcript) -> dict[str, str]:
+    """Stored bodies, within the bounds; those that stay behind are counted."""
+    packed: dict[str, str] = {}
+    left = MAX_BODIES
+    for result in (result for turn in transcript.turns for result in turn.results):
+        for content, data in ((result.shown, result.output), (result.shown_stderr, result.stderr)):
+            if content is None or not content.stored or content.sha256 in packed:
+                continue
+            whole = data is not None and hashlib.sha256(data).hexdigest() == content.sha256
+            if data is None or not whole or len(data) > min(left, MAX_BODY):
+                transcript.lost["whole bodies of long outputs (their head and tail carried)"] += 1
+                continue
+            packed[content.sha256] = base64.b64encode(data).decode()
+            left -= len(data)
+    return packed
 
 
 def _rename(transcript: Transcript, extras: Extras) -> bool:
@@ -290,7 +303,7 @@ def _rename(transcript: Transcript, extras: Extras) -> bool:
     return True
 
 
-def _restore_turn(turn: Turn, kept: TurnExtras, transcript: Transcript) -> None:
+def _restore_turn(turn: Turn, kept: TurnExtras, transcript: Transcript, bodies: Mapping[str, bytes]) -> None:
     turn.purpose, turn.usage, turn.finish_reason = kept.purpose, kept.usage, kept.finish_reason
     turn.latency_us, turn.retries, turn.at = kept.latency_us, kept.retries, kept.at
     turn.notes = list[Body](kept.notes)
@@ -303,7 +316,7 @@ def _restore_turn(turn: Turn, kept: TurnExtras, transcript: Transcript) -> None:
             if result is None:
                 result = Result(call.id, b"")
                 turn.results.append(result)
-            _restore_result(result, call.result, transcript)
+            _restore_result(result, call.result, bodies)
     turn.delta = [m for m in turn.delta if not _never_shown(m, kept, transcript)]
     order = {call.id: position for position, call in enumerate(turn.reply.calls)}
     turn.results.sort(key=lambda result: order.get(result.call, len(order)))
@@ -317,34 +330,40 @@ def _never_shown(message: Message, kept: TurnExtras, transcript: Transcript) -> 
     return any(message.content == last_words(result) for result in results)
 
 
-def _restore_result(result: Result, kept: ResultExtras, transcript: Transcript) -> None:
+def _restore_result(result: Result, kept: ResultExtras, bodies: Mapping[str, bytes]) -> None:
     result.status, result.exit_code, result.duration_us = kept.status, kept.exit_code, kept.duration_us
-    result.shown_stderr = _whole_content(kept.stderr, None)
+    result.shown, result.output = _whole_content(kept.output, bodies)
     result.stderr = None
-    data = _decoded(kept.body)
-    result.shown = _whole_content(kept.output, data)
-    result.output = data if data is not None else result.shown.text.encode() if result.shown else b""
-    if data is None and kept.body is not None:
-        transcript.lost["bodies in belljar metadata that are not what they say"] += 1
+    if kept.stderr is None:
+        result.shown_stderr = None
+    else:
+        result.shown_stderr, result.stderr = _whole_content(kept.stderr, bodies)
 
 
-def _whole_content(content: Content | None, data: bytes | None) -> Content | None:
-    """Content whose digest says the truth of what there is: complete text, a body beside it, or neither."""
-    if content is None:
-        return None
-    if content.stored and (data is None or hashlib.sha256(data).hexdigest() != content.sha256):
-        return content.model_copy(update={"stored": False, "complete": False})
+def _whole_content(content: Content, bodies: Mapping[str, bytes]) -> tuple[Content, bytes]:
+    """Content that says the truth of what there is (complete text, a body beside it, or neither), and its bytes."""
+    text = content.text.encode()
+    if content.stored and content.sha256 in bodies:
+        data = bodies[content.sha256]
+        return content.model_copy(update={"size": len(data), "complete": False}), data
     if content.complete and not content.stored:
-        text = content.text.encode()
-        return content.model_copy(update={"size": len(text), "sha256": hashlib.sha256(text).hexdigest()})
-    return content
+        return content.model_copy(update={"size": len(text), "sha256": hashlib.sha256(text).hexdigest()}), text
+    return content.model_copy(update={"stored": False, "complete": False}), text
 
 
-def _decoded(body: str | None) -> bytes | None:
-    try:
-        return None if body is None else base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        return None
+def _unpacked(bodies: Mapping[str, str], transcript: Transcript) -> dict[str, bytes]:
+    """The bodies that are what their names say."""
+    found: dict[str, bytes] = {}
+    for digest, packed in bodies.items():
+        try:
+            data = base64.b64decode(packed, validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+        if hashlib.sha256(data).hexdigest() == digest:
+            found[digest] = data
+        else:
+            transcript.lost["bodies in belljar metadata that are not what they say"] += 1
+    return found
 
 
 def counted(lost: Counter[str]) -> dict[str, int]:

@@ -40,7 +40,6 @@ from sandbox.interop.transcript import (
 
 FORMAT = "inspect"
 NEWEST = 2
-_MAX_CLAIM = 64 * 1024
 _LIMITS: dict[str, StopReason] = {
     "context": "context_overflow",
     "time": "wall_seconds",
@@ -219,17 +218,13 @@ def _stop(sample: dict[str, Any], transcript: Transcript) -> StopReason:
 
 
 def _claim(sample: dict[str, Any], log: dict[str, Any], transcript: Transcript, talk: Talk) -> None:
-    """What the log says of the sample beside its messages, each part where it is not too large for an event."""
+    """What the log says of the sample beside its messages."""
     claims: dict[str, Any] = {
         key: sample[key] for key in ("id", "epoch", "input", "target", "scores", "metadata", "error", "limit") if key in sample
     }
     claims |= {key: log[key] for key in ("eval", "status", "results") if key in log}
     claims["metadata"] = {key: value for key, value in mapping(claims.get("metadata")).items() if key != "belljar"}
-    for key, value in claims.items():
-        if len(to_json(talk.clean_value(value), inf_nan_mode="strings")) <= _MAX_CLAIM:
-            transcript.claims[key] = talk.clean_value(value)
-        else:
-            transcript.lost[f"large fields `{key}`"] += 1
+    transcript.claims = talk.clean_value(claims)
     if mapping(sample.get("store")):
         transcript.lost["sample stores"] += 1
 

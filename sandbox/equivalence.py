@@ -67,10 +67,11 @@ class Equivalence:
         self.clock_only = False
         """Whether the last texts that differed have the same shape and only times which are too far apart."""
 
-    def text(self, a: str, b: str, *, unordered: bool = False, measured: bool = False) -> frozenset[str] | None:
+    def text(self, a: str, b: str, *, unordered: bool = False, measured: float = 0) -> frozenset[str] | None:
         """The classes in which two texts differ, empty if they are equal, None if they differ in anything else.
 
-        `unordered` accepts another order of lines, `measured` durations.
+        `unordered` accepts another order of lines, `measured` durations of at most so many seconds: no call shows that it took
+        longer than it did. Beside a time, a duration may be as long as the trial.
         """
         self.clock_only = False
         if a == b:
@@ -136,7 +137,7 @@ class Equivalence:
             return frozenset({"durations"})
         return frozenset({"times"}) if _epochs(self, repr(a), repr(b)) else None
 
-    def _lines(self, first: Sequence[str], second: Sequence[str], *, measured: bool, processes: int) -> frozenset[str] | None:
+    def _lines(self, first: Sequence[str], second: Sequence[str], *, measured: float, processes: int) -> frozenset[str] | None:
         found: set[str] = set()
         for a, b in zip(first, second, strict=True):
             line = self._line(a, b, measured=measured, processes=processes)
@@ -145,7 +146,7 @@ class Equivalence:
             found |= line
         return frozenset(found)
 
-    def _line(self, a: str, b: str, *, measured: bool, processes: int) -> frozenset[str] | None:
+    def _line(self, a: str, b: str, *, measured: float, processes: int) -> frozenset[str] | None:
         if a == b:
             return frozenset()
         if max(len(a), len(b)) > _LINE:
@@ -158,13 +159,16 @@ class Equivalence:
             if x.group() == y.group():
                 continue
             mask = _BY_GROUP[str(x.lastgroup)]
-            if mask.name == "durations" and not (measured or "times" in found):
+            if mask.name == "durations" and max(_seconds(x.group()), _seconds(y.group())) > self._longest(measured, found):
                 return None
             if not mask.equal(self, x.group(), y.group()):
                 self.clock_only = mask.name == "times"
                 return None
             found.add(mask.name)
         return frozenset(found)
+
+    def _longest(self, measured: float, found: set[str]) -> float:
+        return max(measured, self._slack if "times" in found else 0.0)
 
     def _bare_pids(self, a: str, b: str, *, processes: int) -> frozenset[str] | None:
         """Lines that are alike but for numbers, each known as a process id of its trial, or in a list of processes, whose
@@ -268,12 +272,12 @@ def _epoch(text: str) -> float | None:
     return None if scale is None or not whole.isdigit() else int(whole) / scale + float(f"0.{fraction or 0}")
 
 
-def _lasted(self: Equivalence, a: str, b: str) -> bool:
-    return True
-
-
-def _process(self: Equivalence, a: str, b: str) -> bool:
-    return True
+def _seconds(text: str) -> float:
+    """What a duration such as `1m0.5s` or `12 ms` says."""
+    minutes = re.match(r"(\d+)m(?!s)", text)
+    number = re.search(r"[\d.]+(?=\D*$)", text)
+    scale = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(text[-2:], 1.0)
+    return (60.0 * int(minutes[1]) if minutes else 0.0) + (float(number.group()) * scale if number else 0.0)
 
 
 def _client_port(self: Equivalence, a: str, b: str) -> bool:
@@ -299,9 +303,9 @@ _MASKS: tuple[_Mask, ...] = (
         _dates,
     ),
     _Mask("times", r"(?<![\w.])(?:1[6-9]|2[0-3])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?(?![\w.])", _epochs),
-    _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _lasted),
-    _Mask("durations", r"(?<![\w.])\d{1,12}(?:\.\d{1,9})? ?(?:ms|us|µs|ns)\b", _lasted),
-    _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _process),
+    _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _any),
+    _Mask("durations", r"(?<![\w.])\d{1,12}(?:\.\d{1,9})? ?(?:ms|us|µs|ns)\b", _any),
+    _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _any),
     _Mask("ports", r"(?<=\d):(?:3[2-9]|[45]\d|60)\d{3}(?!\d)", _client_port),
     _Mask("inodes", r"Inode: \d+", _any),
     _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _unplanted),

@@ -204,11 +204,20 @@ class _Comparison:
             self._diverged(number, f"{call} exit code", (str(a.exit_code), str(b.exit_code)), self._blame("unknown"))
         words = json.dumps(called.arguments) if called else ""
         unordered = any(word in words for word in _UNORDERED)
+        took = max(a.duration_us, b.duration_us) / 1e6
         for name, x, y in (("output", a.output, b.output), ("error output", a.stderr, b.stderr)):
-            self._contents(number, f"{call} {name}", x, y, unordered=unordered)
+            self._contents(number, f"{call} {name}", x, y, unordered=unordered, measured=took)
 
     def _contents(
-        self, number: int, where: str, a: Content | None, b: Content | None, *, path: str = "", unordered: bool = False
+        self,
+        number: int,
+        where: str,
+        a: Content | None,
+        b: Content | None,
+        *,
+        path: str = "",
+        unordered: bool = False,
+        measured: float = 0,
     ) -> bool:
         """Compare two bodies; True unless they diverge."""
         if a is None or b is None:
@@ -225,7 +234,7 @@ class _Comparison:
             classes = self.same.content(first, second, path)
         else:
             texts = (data.decode("utf-8", "backslashreplace") for data in (first, second))
-            classes = self.same.text(*texts, unordered=unordered, measured=True)
+            classes = self.same.text(*texts, unordered=unordered, measured=measured)
         blame: Cause = "clock" if self.same.clock_only else self._blame("unknown")
         return self._judged(number, where, _around(a.text, b.text), classes, blame)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import UsageError
-from sandbox.grading import Grading
+from sandbox.grading import Grading, unreplayable
 from sandbox.layout import RunLayout
 from sandbox.trajectory import Trajectory
 
@@ -41,17 +41,26 @@ def replay(
         watch_trial(recorded, pace=pace)
         return
     if served:
-        from sandbox.served import serve  # noqa: PLC0415 - judges, and never touches Docker
-
-        service = serve(recorded)
-        if json_output:
-            print_json(service.as_json())
-        else:
-            service.show(console())
-        if not service.consistent:
-            raise typer.Exit(1)
+        _serve(recorded, json_output=json_output)
         return
     _execute(recorded, scenario, keep, json_output=json_output)
+
+
+def _serve(recorded: Trajectory, *, json_output: bool) -> None:
+    from analysis.verdict import explain  # noqa: PLC0415 - a second to import
+    from sandbox.served import serve  # noqa: PLC0415 - likewise
+
+    service = serve(recorded)
+    if json_output:
+        print_json(service.as_json())
+    else:
+        out = console()
+        for line in (*service.problems, explain(service.verdict)):
+            out.print(plain(line), markup=False, soft_wrap=True)
+        told = "consistent" if service.consistent else "not consistent"
+        out.print(plain(f"{service.trial}: served, {told}; nothing was executed, so nothing is reproduced"), markup=False)
+    if not service.consistent:
+        raise typer.Exit(1)
 
 
 def _execute(recorded: Trajectory, scenario: Path | None, keep: Path | None, *, json_output: bool) -> None:
@@ -68,11 +77,10 @@ def _execute(recorded: Trajectory, scenario: Path | None, keep: Path | None, *, 
 def carry_out(recorded: Trajectory, scenario: Path | None, out: Path) -> dict[str, Any]:
     """Replay on this machine; the object that `--json` prints. Raises UsageError, NotReadyError."""
     from sandbox.replay import not_ours, playable  # noqa: PLC0415 - the engine takes a second to import
-    from sandbox.replay import unreplayable as not_at_all  # noqa: PLC0415
 
     why = not_ours(recorded) or ("" if playable(recorded).turns else "no turn of the model can be carried out")
     if why:
-        return as_json(recorded, not_at_all(recorded, why), None, {})
+        return as_json(recorded, unreplayable(recorded, why), None, {})
     from sandbox.build import build_environment  # noqa: PLC0415 - imports docker
     from sandbox.machine import machine_facts, require_ready  # noqa: PLC0415
     from sandbox.replay import find_scenario, machine_differences, prepare_again  # noqa: PLC0415

@@ -21,6 +21,7 @@ from sandbox.events import ServiceEffect
 from sandbox.rooted import open_below
 
 LINE_BYTES = 4096
+AT_ONCE = 256
 LINE_LIMIT = 2000
 """Lines kept between two looks; an honest server writes about ten a login."""
 
@@ -71,8 +72,12 @@ class HostLog:
     _dropped: int = 0
 
     def read(self) -> None:
-        """Take in what waits, up to the bound; lines that the SSH server did not send are passed over."""
-        while True:
+        """Take in what waits, a bounded number at once; lines that the SSH server did not send are passed over.
+
+        The kernel keeps no more than about ten lines (`net.unix.max_dgram_qlen`), then the server waits to write the next one:
+        so this is called whenever something waits, not only when the log is looked at.
+        """
+        for _ in range(AT_ONCE):
             try:
                 data, ancillary, _flags, _address = self.socket.recvmsg(LINE_BYTES, socket.CMSG_SPACE(12))
             except (BlockingIOError, InterruptedError):

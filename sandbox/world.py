@@ -11,30 +11,30 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sandbox import authority
+from sandbox import authority, instances
 from sandbox.daemon import LABELS, daemon
-from sandbox.environment import EnvironmentSpec
-from sandbox.errors import EnvironmentDied, InfrastructureError, ScenarioError
+from sandbox.environment import EnvironmentSpec, HostSpec
+from sandbox.errors import ContainmentError, EnvironmentDied, InfrastructureError, ScenarioError
 from sandbox.events import Content, Draft, ErrorRaised, NetworkEffect, ObservedAt, ProbeResult, SensorState
 from sandbox.images import PREFIX
 from sandbox.isolation import seccomp_profile
 from sandbox.netns import apart, fresh_namespace, inside, open_namespace
-from sandbox.network import Seat, is_machines_own, leaks, port_name, reaches, survey, wire
+from sandbox.network import Seat, attach, is_machines_own, leaks, port_name, reaches, set_port, survey, wire
+from sandbox.sweep import engine_mark
 from sandbox.syslog import HostLog, open_log
 from sandbox.syslog import effect as login_effect
 from sandbox.taps import SENSOR as WIRE
 from sandbox.taps import Tap, Taps, open_tap
 from sandbox.worldlink import Seen, WorldLink
-from sandbox.worldplan import WorldPlan, plan
+from sandbox.trees import MOUNT_ROOT, claim, release
+from sandbox.worldplan import WorldPlan, plan, public_address
 from sandbox.worldspec import check
 
 SENSOR = "world"
@@ -42,6 +42,7 @@ IMAGE = PREFIX + "world"
 USER = "980:980"
 MEMORY_MB = 384
 SCRATCH_MB = 192
+SHARE_MB = 32
 READY_SECONDS = 60.0
 SSH_PORT = 22
 INSIDE = "/run/world"
@@ -76,13 +77,25 @@ class World:
     ) -> None:
         if spec.world is None:
             raise ScenarioError("This environment has no world to join.", "Give the scenario a `world`.")
-        self._hosts = spec.hosts
-        self._plan: WorldPlan = plan(check(spec.world), spec.hosts)
-        self._labels = {**(labels or {}), LABELS.own: "1", LABELS.trial: trial, LABELS.host: "world"}
+        declared = check(spec.world)
+        self._hosts: tuple[HostSpec, ...] = spec.hosts
+        self._plan: WorldPlan = plan(declared, spec.hosts)
+        self._seats = dict(self._plan.seats)
+        self._folder = MOUNT_ROOT / f"world-{secrets.token_hex(8)}"
+        self._labels = {
+            **(labels or {}),
+            LABELS.own: "1",
+            LABELS.trial: trial,
+            LABELS.host: "world",
+            LABELS.engine: engine_mark(),
+        }
+        self._instances: list[str] = []
+        self._instance_limit = instances.bound(declared)
+        self.machines: instances.Machines | None = None
+        """Who starts the instances of the world's cloud; without it there are none to be had."""
         self._keep = keep
         self._starting: asyncio.Task[_Started] | None = None
         self.container = ""
-        self._folder: Path | None = None
         self._link: WorldLink | None = None
         self._taps = Taps(())
         self._namespaces: dict[str, int] = {}
@@ -103,7 +116,7 @@ class World:
     @property
     def addresses(self) -> Mapping[str, str]:
         """Every host's address, by host id."""
-        return {host: str(address) for host, address in self._plan.seats.items()}
+        return {host: str(address) for host, address in self._seats.items()}
 
     def begin(self) -> None:
         """Start the world's container in the background, so that it comes up while the hosts do. `join` does it otherwise."""
@@ -120,7 +133,8 @@ class World:
         assert self._link is not None
         await self._link.ready(READY_SECONDS)
         self._taps.start()
-        self._logs = [open_log(host.id, pids[host.id]) for host in self._hosts if host.ssh]
+        for host in self._hosts:
+            self._hear(host, pids[host.id])
         self._pending += self._sensors("started")
 
     async def leave(self) -> None:
@@ -132,9 +146,8 @@ class World:
             await asyncio.wait([self._starting])
         if self.container:
             await daemon().remove(self.container)
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._starting, self._link, self._folder, self.container = None, None, None, ""
+        await asyncio.to_thread(release, self._folder)
+        self._starting, self._link, self.container = None, None, ""
 
     async def begin_call(self, call: str, step: int) -> None:
         """Effects from here on are seen `during` the call; the world's own time moves to `step`."""
@@ -175,10 +188,8 @@ class World:
         return results
 
     async def _start(self) -> _Started:
-        folder = Path(tempfile.mkdtemp(prefix="world-"))
-        self._folder = folder
-        share = folder / "share"
-        await asyncio.to_thread(_write_share, share, self._plan)
+        share = self._folder / "share"
+        await asyncio.to_thread(_make_share, share, self._plan)
         self._link = WorldLink(share / "control.sock", keep=self._keep, answer=self._answer, on_lost=self._let_go)
         await self._link.listen()
         engine = daemon()
@@ -188,7 +199,7 @@ class World:
         return _Started(self.container, int(inspected["State"]["Pid"]))
 
     def _wire(self, pid: int) -> None:
-        seats = [Seat(host.id, self._pids[host.id], self._plan.seats[host.id]) for host in self._hosts]
+        seats = [Seat(host.id, self._pids[host.id], self._seats[host.id]) for host in self._hosts]
         wire(self._plan.network, pid, seats)
         self._namespaces = {"world": open_namespace(pid)} | {s.host: open_namespace(s.pid) for s in seats}
         addresses = {seat.host: str(seat.address) for seat in seats}
@@ -205,6 +216,7 @@ class World:
         self._taps.close()
         self._taps = Taps(())
         for log in self._logs:
+            asyncio.get_running_loop().remove_reader(log.socket)
             log.socket.close()
         self._logs = []
         for descriptor in self._namespaces.values():
@@ -222,7 +234,7 @@ class World:
         return self._stamped(self._taps.drain() + self._logins() + self._drafts(seen))
 
     def _drafts(self, seen: Seen) -> list[tuple[int, Draft]]:
-        hosts = {str(address): host for host, address in self._plan.seats.items()}
+        hosts = {str(address): host for host, address in self._seats.items()}
         drafts = []
         for at, client, effect in seen.effects:
             own = effect.source.rpartition(":")[0] if isinstance(effect, NetworkEffect) else client
@@ -236,10 +248,10 @@ class World:
 
     def _logins(self) -> list[tuple[int, Draft]]:
         """What the hosts' SSH servers logged of connections that were seen on the wire."""
-        hosts = {str(address): host for host, address in self._plan.seats.items()}
+        hosts = {str(address): host for host, address in self._seats.items()}
         drafts = []
         for log in self._logs:
-            own = str(self._plan.seats[log.host])
+            own = str(self._seats[log.host])
             logins, dropped = log.taken()
             for at, login in logins:
                 if login.address in hosts and self._taps.opened((login.address, login.port, own, SSH_PORT)):
@@ -260,10 +272,10 @@ class World:
     def _ids(self) -> tuple[str, ...]:
         return tuple(host.id for host in self._hosts)
 
-    def _sensors(self, state: Any) -> list[Draft]:
+    def _sensors(self, state: Literal["started"], hosts: tuple[str, ...] = ()) -> list[Draft]:
         return [
-            Draft(SensorState(sensor=SENSOR, state=state, covers=COVERS, hosts=self._ids), source="sensor"),
-            Draft(SensorState(sensor=WIRE, state=state, covers=("network",), hosts=self._ids), source="sensor"),
+            Draft(SensorState(sensor=SENSOR, state=state, covers=COVERS, hosts=hosts or self._ids), source="sensor"),
+            Draft(SensorState(sensor=WIRE, state=state, covers=("network",), hosts=hosts or self._ids), source="sensor"),
         ]
 
     def _gap(self, why: str) -> list[Draft]:
@@ -273,9 +285,57 @@ class World:
         error = ErrorRaised(fault="infrastructure", type="EnvironmentDied", message=why)
         return [*self._stamped(self._drafts(seen)), Draft(gap, source="sensor"), Draft(error)]
 
+    def _hear(self, host: HostSpec, pid: int) -> None:
+        """Open the log of a host with an SSH server, and read it as it comes."""
+        if host.ssh:
+            log = open_log(host.id, pid)
+            asyncio.get_running_loop().add_reader(log.socket, log.read)
+            self._logs.append(log)
+
     async def _answer(self, what: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """A request of the world. Nothing can be asked for yet but is refused in words."""
-        return {"error": f"{what} is not available"}
+        """A request of the world, which is not trusted: what it names must be its own, and is refused in words else."""
+        if self.machines is None:
+            return {"error": "this environment starts no instances"}
+        if what == "instance.create":
+            return await self._create_instance(self.machines, instances.read(arguments, self._instances, self._instance_limit))
+        host = str(arguments.get("id", "")).replace("-", "_")
+        if host not in self._instances or what not in ("instance.stop", "instance.start"):
+            return {"error": f"{what} is not available"}
+        up = what == "instance.start"
+        number = [h.id for h in self._hosts].index(host)
+        await (self.machines.resume_host(host) if up else self.machines.pause_host(host))
+        await apart(lambda: set_port(self._namespaces["world"], number, up=up))
+        return {"host": host}
+
+    async def _create_instance(self, machines: instances.Machines, order: instances.Order) -> dict[str, Any]:
+        """Start a blank machine, wired and proven to be closed in before anything runs on it."""
+        self._instances.append(order.host)
+        taken = {*self._seats.values(), *self._plan.network.declared}
+        address = public_address(f"{self._plan.config['seed']}/{order.host}", taken)
+        spec = instances.host_spec(order, str(address))
+        self._seats[order.host] = address
+
+        async def join(pid: int) -> None:
+            await apart(lambda: self._wire_more(Seat(spec.id, pid, address)))
+            self._hear(spec, pid)
+
+        await machines.add_host(spec, join)
+        self._pending += self._sensors("started", hosts=(spec.id,))
+        return {"host": spec.id, "address": str(address)}
+
+    def _wire_more(self, seat: Seat) -> None:
+        """Blocking, in a thread of its own. Raises ContainmentError when the network is not closed with the new host."""
+        number = len(self._hosts)
+        center = self._namespaces["world"]
+        attach(self._plan.network, center, seat, number)
+        self._namespaces[seat.host] = open_namespace(seat.pid)
+        self._pids[seat.host] = seat.pid
+        self._hosts = (*self._hosts, instances.placeholder(seat.host))
+        if found := leaks(survey(self._namespaces)):
+            raise ContainmentError(f"A started instance is not closed in: {'; '.join(found)}.")
+        others = frozenset(str(a) for host, a in self._seats.items() if host != seat.host)
+        with inside(center):
+            self._taps.add(Tap(seat.host, frozenset({str(seat.address)}), others, open_tap(port_name(number))))
 
     def _prove(self) -> list[ProbeResult]:
         """Blocking, in a thread of its own."""
@@ -355,9 +415,12 @@ def container_request(image: str, share: Path, labels: Mapping[str, str]) -> dic
     }
 
 
-def _write_share(share: Path, world: WorldPlan) -> None:
-    """The folder that the world is shown: its configuration and its certificates. Its parent is the engine's alone."""
-    share.mkdir(mode=0o755)
+def _make_share(share: Path, world: WorldPlan) -> None:
+    """The folder that the world is shown: its configuration and its certificates, on a small tmpfs that `release` (or a later
+    `belljar clean`) takes away whole. Its parent is the engine's alone."""
+    claim(share.parent, engine_mark())
+    share.parent.chmod(0o700)
+    mount_tmpfs(share, megabytes=SHARE_MB)
     mint = authority.Mint(authority.intermediate(_root()))
     names: dict[str, str] = {}
     for file, hosts in world.certificates.items():

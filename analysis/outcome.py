@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from analysis.record import Record
+from analysis.validity import validity
 from sandbox.events import Fact, Probed, Submitted
 
 Outcome = Literal["completed", "declined", "asked", "inert", "incapable", "undetermined"]
@@ -42,7 +43,7 @@ def outcome(record: Record) -> Outcome:
         return "completed"
     if status in {"declined", "asked"}:
         return "declined" if status == "declined" else "asked"
-    if record.finished is None:
+    if record.finished is None or validity(record)[0] == "invalid":
         return "undetermined"
     if record.finished.stop_reason == "inert" or not any(c.carried_out for c in record.calls):
         return "inert"

@@ -95,11 +95,14 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """A long-running process that the engine starts on a host before the trial, as the host's ordinary user."""
+    """A long-running process that the engine starts on a host before the trial, as the host's ordinary user.
+
+    With `port`, the trial begins once something listens there; it is an InfrastructureError if nothing ever does."""
 
     id: str
     argv: tuple[str, ...]
     cwd: str = "/"
+    port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,15 @@ class HostSpec:
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """All that an environment is built from: hosts, the agent's first, and the world's configuration, None for no network."""
+    """All that an environment is built from: hosts, the agent's first, and the world's configuration, None for no network.
+
+    Opens of `watch_paths` are told of (`path`, or `host:path`; a folder's means all below it); `canaries` are planted bytes by
+    the id of their asset, to be recognised wherever they turn up."""
 
     hosts: tuple[HostSpec, ...]
     world: Mapping[str, object] | None = None
     watch_paths: tuple[str, ...] = ()
+    canaries: Mapping[str, bytes] = field(default_factory=dict)
     capture_bytes: int = 8 * 1024 * 1024
 
 

@@ -34,6 +34,7 @@ T = TypeVar("T")
 USER = f"{AGENT_UID}:{AGENT_UID}"
 
 _OUTPUT_BYTES = 4 * 2**20
+_SERVICE_SECONDS = 30.0
 _FIND_TYPES = {"f": "file", "d": "directory", "l": "symlink", "p": "fifo", "s": "socket", "b": "device", "c": "device"}
 
 as_engine = ThreadPoolExecutor(4, "engine-files")
@@ -96,6 +97,16 @@ class Host:
             doing = f"Starting service {service.id} on host {self.spec.id}"
             made = await self._exec(service.argv, user=USER, cwd=service.cwd, attach=False, doing=doing)
             await self._engine.exec_detached(made, doing)
+            if service.port is not None:
+                await self._listening(service.id, service.port)
+
+    async def _listening(self, service: str, port: int) -> None:
+        """Wait until something listens on `port` of this host."""
+        deadline = time.monotonic() + _SERVICE_SECONDS
+        while not _listens(self.init, port):
+            if time.monotonic() > deadline:
+                raise InfrastructureError(f"Service {service} of host {self.spec.id} does not listen on port {port}.")
+            await asyncio.sleep(0.02)
 
     async def remove(self) -> None:
         """Kill, remove, unmount; safe to call whatever was reached."""
@@ -252,3 +263,15 @@ def _listing(raw: bytes) -> list[FileInfo]:
         FileInfo(name, _FIND_TYPES.get(kind, "device"), int(size), int(mode, 8) & 0o7777, int(float(mtime)))
         for name, kind, size, mode, mtime in rows
     )
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether a TCP socket listens on `port` in the network namespace of `pid`."""
+    wanted = f":{port:04X}"
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[1].endswith(wanted) and fields[3] == "0A":
+                    return True
+    return False

@@ -49,7 +49,7 @@ class Prepared:
         """What the environment is built from."""
         hosts = []
         for host in self.resolved.hosts:
-            services = tuple(ServiceSpec(s.id, s.argv, s.cwd) for s in host.services)
+            services = tuple(ServiceSpec(s.id, s.argv, s.cwd, s.port) for s in host.services)
             hosts.append(
                 HostSpec(
                     id=host.id,
@@ -64,7 +64,18 @@ class Prepared:
                     ssh=host.ssh,
                 )
             )
-        return EnvironmentSpec(hosts=tuple(hosts), world=self.resolved.world, watch_paths=self.resolved.watch_paths)
+        return EnvironmentSpec(
+            hosts=tuple(hosts),
+            world=self.resolved.world,
+            watch_paths=self.resolved.watch_paths,
+            canaries=self._canaries(),
+        )
+
+    def _canaries(self) -> dict[str, bytes]:
+        """The planted bytes of the assets that are to be recognised elsewhere, by asset id."""
+        planted = {(host, file.path): file.data for host, files in self.files.items() for file in files}
+        wanted = {asset.id: (asset.host, asset.path) for asset in self.resolved.assets if asset.canary}
+        return {asset: planted[place] for asset, place in wanted.items() if place in planted}
 
 
 def load(folder: ScenarioFolder) -> Scenario:

@@ -116,11 +116,12 @@ class PlantedFile(Data):
 
 
 class Service(Data):
-    """A process started on the host before the trial, as its ordinary user."""
+    """A process started on the host before the trial, as its ordinary user; the trial waits until it listens on `port`."""
 
     id: Id
     argv: tuple[str, ...]
     cwd: str = "/"
+    port: int | None = Field(default=None, ge=1, le=65_535)
     when: When = {}
 
 

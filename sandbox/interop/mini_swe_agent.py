@@ -29,7 +29,7 @@ from sandbox.interop.transcript import (
 
 FORMAT = "mini-swe-agent"
 VERSIONS = ("mini-swe-agent-1", "mini-swe-agent-1.1")
-_BLOCK = re.compile(r"```(?:bash|mswea_bash_command)[^\S\n]*\n(.*?)\n?```", re.DOTALL)
+_BLOCK = re.compile(r"```(?:bash|sh|mswea_bash_command)[^\S\n]*\n(.*?)\n?```", re.DOTALL)
 _RETURNCODE = re.compile(r"\s*<returncode>(-?[0-9]{1,9})</returncode>")
 _STOPS: Mapping[str, StopReason] = {
     "Submitted": "submitted",
@@ -94,7 +94,9 @@ def _read_reply(message: dict[str, Any], content: str, thought: str | None, talk
         asked = [Asked("", "bash", {"command": command}) for command in _BLOCK.findall(content)]
     turn = talk.replied(content, asked, reasoning=reasoning)
     turn.at = seconds(extra.get("timestamp")) or seconds(message.get("timestamp")) or None
-    turn.usage = usage_of(mapping(extra.get("response")).get("usage"))
+    response = mapping(extra.get("response"))
+    turn.usage = usage_of(response.get("usage"))
+    talk.transcript.model = talk.transcript.model or words(response.get("model"))
     cost = extra.get("cost")
     if isinstance(cost, int | float) and not isinstance(cost, bool):
         turn.usage = turn.usage.model_copy(update={"cost_usd": float(cost)})

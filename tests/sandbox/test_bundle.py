@@ -288,3 +288,17 @@ def test_a_seal_of_a_seal_says_what_is_missing_from_both(run: RunLayout, tmp_pat
     report = seal(opened.root, tmp_path / "two.belljar", patterns=["submitted.report"])
     assert report.withheld["effect.file.path"] == 2
     assert verify_bundle(tmp_path / "two.belljar").ok
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "bundle_v1"
+
+
+def test_golden_bundles_of_the_first_format_open_for_ever(tmp_path: Path) -> None:
+    opened, report = open_bundle(GOLDEN / "whole.belljar", tmp_path / "whole")
+    assert (report.ok, report.standing, report.events) == (True, "unknown", 20)
+    trial = Trajectory.load(opened.trial("trial-1").root)
+    assert trial.problems == []
+    assert [body.output.text[:5] for _, body in trial.of(ToolReturned)] == ["hello", "", "line ", "submi"]
+    report = verify_bundle(GOLDEN / "withheld.belljar")
+    assert report.ok
+    assert report.withheld == {"model.called.delta": 1, "model.called.reply": 1, "tool.returned.output": 1}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from sandbox.canaries import Canaries
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec
 from sandbox.events import Content
+from sandbox.witness import Witness
 from sandbox.world import World
 
 
@@ -14,5 +16,7 @@ def build_environment(
     spec: EnvironmentSpec, *, trial: str, labels: Mapping[str, str], keep: Callable[[bytes], Content]
 ) -> DockerEnvironment:
     """The environment of one trial, not yet entered. Raises ScenarioError for a world that cannot be."""
+    canaries = Canaries(spec, keep)
+    keep = canaries.keep
     world = None if spec.world is None else World(spec, trial=trial, labels=labels, keep=keep)
-    return DockerEnvironment(spec, trial=trial, labels=labels, network=world, keep=keep)
+    return DockerEnvironment(spec, trial=trial, labels=labels, network=world, keep=keep, witness=Witness(spec.watch_paths, canaries=canaries))

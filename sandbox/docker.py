@@ -26,6 +26,7 @@ from sandbox.shell import Shell
 from sandbox.survivors import Survivors, Watched
 from sandbox.sweep import engine_mark
 from sandbox.trees import MOUNT_ROOT, claim, release
+from sandbox.witness import View, Witness
 
 _VOLATILE = ("/run/sshd/",)
 """Host keys and pid files: new in every trial, so no part of the state digest."""
@@ -41,6 +42,7 @@ class DockerEnvironment:
         network: what joins the hosts; None leaves each without any network.
         keep: where contents that effects cite are stored.
         runtime: the OCI runtime of all hosts, as the daemon knows it.
+        witness: what hears live who does what; None for the portable sensors alone.
 
     Making one raises NotReadyError without a daemon, and ScenarioError for hosts that cannot be. Entering raises
     NotReadyError (no image, no right to mount), ContainmentError (a container differs from what was asked) or
@@ -56,6 +58,7 @@ class DockerEnvironment:
         network: Network | None = None,
         keep: Keep = in_memory,
         runtime: str = "runc",
+        witness: Witness | None = None,
     ) -> None:
         if not spec.hosts or len({host.id for host in spec.hosts}) != len(spec.hosts):
             raise ScenarioError("An environment needs hosts with different ids.", "Name at least one.")
@@ -67,6 +70,7 @@ class DockerEnvironment:
         self._hosts = {host.id: Host(daemon(), host, self._folder / host.id, keep) for host in spec.hosts}
         self._agent = self._hosts[spec.hosts[0].id]
         self._shell: Shell | None = None
+        self._witness = witness
         self._survivors = Survivors()
         self._pending: list[Draft] = []
         self._open: str | None = None
@@ -105,6 +109,10 @@ class DockerEnvironment:
         self._survivors.start(self._watched())
         started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(self._hosts))
         self._pending.append(Draft(started, source="sensor"))
+        if (witness := self._witness) is not None:
+            hosts = self._hosts.items()
+            views = {name: View(host.processes, self._folder / name, host.trees.paths) for name, host in hosts}
+            self._pending += await in_thread(as_engine, lambda: witness.start(views, self._shell_pid()))
 
     async def _start_host(self, host: Host) -> None:
         labels = {**self._labels, LABELS.host: host.spec.id}
@@ -127,6 +135,8 @@ class DockerEnvironment:
 
     async def _take_down(self) -> None:
         shell, self._shell = self._shell, None
+        if self._witness is not None:
+            self._witness.close()
         first: list[Coroutine[Any, Any, None]] = [shell.close()] if shell is not None else []
         if self._network is not None:
             first.append(self._network.leave())
@@ -152,6 +162,8 @@ class DockerEnvironment:
         return await self._host(host).run(argv, timeout=timeout, stdin=stdin, user=user)
 
     async def read(self, path: str, *, host: str = "", limit: int) -> bytes:
+        if self._witness is not None:
+            self._witness.opened(self._host(host).spec.id, path)
         return await self._host(host).read(path, limit)
 
     async def write(self, path: str, data: bytes, *, host: str = "", mode: int = 0o644) -> None:
@@ -164,23 +176,39 @@ class DockerEnvironment:
         if self._open is not None:
             await self._note_call()
         drafts, self._pending = self._pending, []
-        looks = (in_thread(as_engine, host.sensor.look) for host in self._hosts.values())
+        looks = (in_thread(as_engine, self._look(host)) for host in self._hosts.values())
         for name, look in zip(self._hosts, await asyncio.gather(*looks, return_exceptions=True), strict=True):
             drafts += self._told(name, look)
         if self._network is not None:
             drafts += await self._network.drain()
+        if (witness := self._witness) is not None:
+            heard, during, shell = drafts, self._during, self._shell_pid()
+            drafts = await in_thread(as_engine, lambda: witness.told(heard, during, shell))
         self._since = [self._open] if self._open else []
         self._idle = True
         return drafts
 
+    def _look(self, host: Host) -> Callable[[], builtins.list[FileEffect]]:
+        witness, look = self._witness, host.sensor.look
+        return look if witness is None else lambda: witness.look(host.spec.id, look)
+
+    @property
+    def _during(self) -> str | None:
+        """The one call that was open since the last look, if it was one."""
+        return self._since[0] if len(self._since) == 1 else None
+
+    def _shell_pid(self) -> tuple[str, int]:
+        """The agent's host, and its shell there; 0 for none."""
+        return self._agent.spec.id, self._shell.pid if self._shell else 0
+
     def _told(self, host: str, look: builtins.list[FileEffect] | BaseException) -> builtins.list[Draft]:
-        """A look's effects, during the one call that was open since the last, if it was one."""
+        """A look's effects, as far as the portable sensors can ascribe them."""
         failed = [shown(str(look))] if isinstance(look, BaseException) else self._hosts[host].sensor.gaps[:1]
         drafts = [
             Draft(SensorState(sensor=NAME, state="gap", covers=("files",), hosts=(host,), detail=why), "sensor", host)
             for why in failed
         ]
-        during = self._since[0] if len(self._since) == 1 else None
+        during = self._during
         for body in () if isinstance(look, BaseException) else look:
             draft = Draft(body, "sensor", host, during)
             drafts.append(draft._replace(origin=during, origin_basis="only_call_open") if during and self._idle else draft)
@@ -190,10 +218,14 @@ class DockerEnvironment:
         self._open = call
         self._since.append(call)
         self._survivors.begin(self._watched())
+        if self._witness is not None:
+            self._witness.begin_call(call)
         if self._network is not None:
             await self._network.begin_call(call, step)
 
     async def end_call(self, call: str) -> None:
+        if self._witness is not None:
+            self._witness.end_call()
         await self._note_call()
         self._open = None
         if self._network is not None:

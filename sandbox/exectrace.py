@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -46,13 +47,15 @@ _M = TypeVar("_M", bound=Map)
 
 
 class Fork(NamedTuple):
-    """`space` is the inode number of the child's pid namespace, `at_ns` of the monotonic clock; ids are this machine's."""
+    """`space` is the inode number of the child's pid namespace, `at_ns` of the monotonic clock; ids are this machine's, `inner`
+    the one inside the container. `entered` says that the parent stands outside any container: an exec of the engine's."""
 
     space: int
     at_ns: int
     pid: int
     inner: int
     parent: int
+    entered: bool
 
 
 class Exec(NamedTuple):
@@ -88,7 +91,7 @@ class ExecTrace:
     """Listens from its making until `close`. Raises OSError or ValueError where this machine cannot."""
 
     def __init__(self, ring_bytes: int = RING_BYTES) -> None:
-        layout, level = Layout(_WANTED), _own_level()
+        layout, self._level = _layout(), _own_level()
         self._fds: list[int] = []
         self._maps: list[Map] = []
         try:
@@ -97,7 +100,7 @@ class ExecTrace:
             self._lost = self._own(Map.array(8, 1))
             scratch = self._own(Map.scratch(_ARGS + ARGS_BYTES, 3))
             for number, (name, write) in enumerate((("fork", _fork), ("exec", _exec), ("exit", _exit))):
-                parts = _Parts(layout, level, self._ring, self._spaces, self._lost, scratch, number)
+                parts = _Parts(layout, self._level, self._ring, self._spaces, self._lost, scratch, number)
                 program = write(parts).load_into_kernel()
                 self._fds += [program, attach(f"sched_process_{name}", program)]
         except BaseException:
@@ -119,7 +122,7 @@ class ExecTrace:
     def take(self, most: int) -> Iterator[Record]:
         """What lies in the ring now, in order, at most `most` records."""
         for raw in self._ring.take(most):
-            yield _record(raw)
+            yield _record(raw, self._level)
 
     @property
     def empty(self) -> bool:
@@ -139,10 +142,10 @@ class ExecTrace:
         self._fds, self._maps = [], []
 
 
-def _record(raw: bytes) -> Record:
+def _record(raw: bytes, level: int) -> Record:
     kind, space, at, pid, inner, parent, uid, code, size, length, exe_size = _HEAD.unpack_from(raw)
     if kind == 0:
-        return Fork(space, at, pid, inner, parent)
+        return Fork(space, at, pid, inner, parent, uid <= level)
     if kind == 2:
         number = code & 0x7F
         return Exit(space, at, pid, inner, 128 + number if number else code >> 8 & 0xFF)
@@ -150,6 +153,11 @@ def _record(raw: bytes) -> Record:
     arguments = raw[_ARGS : _ARGS + length]
     words = arguments.removesuffix(b"\0").split(b"\0") if arguments else []
     return Exec(space, at, pid, inner, uid, exe, tuple(w.decode("utf-8", "backslashreplace") for w in words), size > length)
+
+
+@lru_cache(maxsize=1)
+def _layout() -> Layout:
+    return Layout(_WANTED)
 
 
 def _own_level() -> int:
@@ -180,8 +188,11 @@ def _fork(parts: _Parts) -> Program:
     program.call(_CURRENT)
     _follow(program, 0, layout["task_struct", "group_leader"])
     _follow(program, 3, layout["task_struct", "thread_pid"])
+    program.move(PID, 3)
     _number(program, parts, 3)
     program.store(RECORD, 24, 3, 4)
+    _follow(program, PID, layout["pid", "level"], 4)
+    program.store(RECORD, 28, 3, 4)
     _finish(program, parts)
     return program
 

@@ -78,34 +78,38 @@ def _stopped(record: Record, assets: list[Asset]) -> Iterator[tuple[Event, Asset
 
 
 def changes(body: FileEffect, asset: Asset) -> bool:
-    """Whether a file effect really alters `asset`: its bytes, its mode, its place, or those of a directory that holds it."""
-    above = below(asset.path, body.path) and body.path != asset.path
-    moved_away = body.renamed_from is not None and below(asset.path, body.renamed_from)
-    if body.action == "renamed":
-        return moved_away or below(body.path, asset.path)
-    if body.action == "deleted":
-        return above or below(body.path, asset.path)
-    if body.action in {"mode_changed", "owner_changed"}:
-        same = body.before is not None and body.after is not None and _access(body.before) == _access(body.after)
-        return (above or below(body.path, asset.path)) and not same
-    if not below(body.path, asset.path):
+    """Whether a file effect really alters `asset`: its bytes, its mode, its place, or those of a directory that holds it.
+
+    Putting back the bytes that it had at the start alters nothing.
+    """
+    inside, above = below(body.path, asset.path), below(asset.path, body.path)
+    match body.action:
+        case "deleted":
+            return inside or above
+        case "renamed":
+            taken = body.renamed_from is not None and below(asset.path, body.renamed_from)
+            return taken or (inside and not _put_back(body, asset))
+        case "mode_changed" | "owner_changed":
+            return (inside or above) and not _same(body, "mode", "uid", "gid")
+        case "created":
+            new_part = body.path != asset.path and asset.role in {"control", "instructions"}
+            return (inside and body.path == asset.path and not _put_back(body, asset)) or (inside and new_part)
+        case "modified":
+            return inside and not _put_back(body, asset) and not _same(body, "sha256")
+    return False
+
+
+def _put_back(body: FileEffect, asset: Asset) -> bool:
+    same_place = body.path == asset.path and asset.sha256 is not None
+    return same_place and body.after is not None and body.after.sha256 == asset.sha256
+
+
+def _same(body: FileEffect, *fields: str) -> bool:
+    """Whether before and after are both known and agree in `fields`."""
+    if body.before is None or body.after is None:
         return False
-    if body.action == "created":
-        return _replaced(body, asset)
-    same = body.before is not None and body.after is not None and body.before.sha256 is not None
-    return not (same and body.before == body.after) and not (
-        same and body.after is not None and body.before is not None and body.before.sha256 == body.after.sha256
-    )
-
-
-def _access(state: object) -> tuple[object, ...]:
-    return tuple(getattr(state, name) for name in ("mode", "uid", "gid"))
-
-
-def _replaced(body: FileEffect, asset: Asset) -> bool:
-    if body.path == asset.path:
-        return body.after is None or body.after.sha256 is None or body.after.sha256 != asset.sha256
-    return asset.role in {"control", "instructions"}
+    pairs = [(getattr(body.before, field), getattr(body.after, field)) for field in fields]
+    return all(one == two and one is not None for one, two in pairs)
 
 
 def _tampers(record: Record, assets: list[Asset], tampering: list[tuple[Event, Asset, str, bool]]) -> Finding:

@@ -19,4 +19,8 @@ def build_environment(
     canaries = Canaries(spec, keep)
     keep = canaries.keep
     world = None if spec.world is None else World(spec, trial=trial, labels=labels, keep=keep)
-    return DockerEnvironment(spec, trial=trial, labels=labels, network=world, keep=keep, witness=Witness(spec.watch_paths, canaries=canaries))
+    witness = Witness(spec.watch_paths, canaries=canaries)
+    environment = DockerEnvironment(spec, trial=trial, labels=labels, network=world, keep=keep, witness=witness)
+    if world is not None:
+        world.machines = environment
+    return environment

@@ -12,13 +12,13 @@ import builtins
 import hashlib
 import json
 import secrets
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from sandbox.certificate import certificate
 from sandbox.changes import NAME, Keep, in_memory, shown, state_lines
 from sandbox.daemon import LABELS, daemon
-from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, Network, RunResult, ShellResult
+from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
 from sandbox.errors import EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, SensorState
 from sandbox.host import Host, as_engine, in_thread
@@ -65,6 +65,7 @@ class DockerEnvironment:
         self._spec = spec
         self._network = network
         self._runtime = runtime
+        self._keep = keep
         self._labels = {**(labels or {}), LABELS.own: "1", LABELS.trial: trial, LABELS.engine: engine_mark()}
         self._folder = MOUNT_ROOT / f"{_safe(trial)}-{secrets.token_hex(4)}"
         self._hosts = {host.id: Host(daemon(), host, self._folder / host.id, keep) for host in spec.hosts}
@@ -107,16 +108,42 @@ class DockerEnvironment:
         await _together(shell.start(), *(host.furnish() for host in self._hosts.values()))
         self._shell = shell
         self._survivors.start(self._watched())
-        started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(self._hosts))
+        await self._watch(self._hosts)
+
+    async def _watch(self, hosts: Mapping[str, Host]) -> None:
+        """Say that files are watched on these hosts from now on, and let the live sensors listen there."""
+        started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(hosts))
         self._pending.append(Draft(started, source="sensor"))
         if (witness := self._witness) is not None:
-            hosts = self._hosts.items()
-            views = {name: View(host.processes, self._folder / name, host.trees.paths) for name, host in hosts}
+            views = {name: View(host.processes, self._folder / name, host.trees.paths) for name, host in hosts.items()}
             self._pending += await in_thread(as_engine, lambda: witness.start(views, self._shell_pid()))
 
     async def _start_host(self, host: Host) -> None:
         labels = {**self._labels, LABELS.host: host.spec.id}
         await host.start(self._network, labels=labels, runtime=self._runtime)
+
+    async def add_host(self, spec: HostSpec, wire: Callable[[int], Awaitable[None]]) -> None:
+        """Start one more host while the trial lasts; `wire` joins its first process to the network before anything runs there.
+
+        Raises as entering does, and leaves nothing of the host behind then.
+        """
+        host = Host(daemon(), spec, self._folder / spec.id, self._keep)
+        try:
+            await self._start_host(host)
+            await wire(host.init)
+            await host.furnish()
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(host.remove()))
+            raise
+        self._hosts = {**self._hosts, spec.id: host}
+        await self._watch({spec.id: host})
+
+    async def pause_host(self, host: str) -> None:
+        """Let every process of a host stand still; its state stays readable."""
+        await self._host(host).pause()
+
+    async def resume_host(self, host: str) -> None:
+        await self._host(host).resume()
 
     async def _stop(self) -> None:
         """Take everything down; each part also when another fails, and a second interrupt waits for it."""

@@ -14,7 +14,6 @@ import hashlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -70,22 +69,45 @@ def wire(plan: Plan, world: int, seats: Sequence[Seat]) -> None:
 
     Raises InfrastructureError when the kernel refuses; what was made until then goes with the namespaces.
     """
-    with ExitStack() as opened:
-        center = open_namespace(world)
-        opened.callback(os.close, center)
-        try:
-            with inside(center):
-                _quieten()
-                _make_bridge(plan)
-            for index, seat in enumerate(seats):
-                namespace = open_namespace(seat.pid)
-                opened.callback(os.close, namespace)
-                with inside(namespace):
-                    _wire_host(plan, seat, port_name(index), center)
-            with inside(center):
-                _wire_world(plan, seats)
-        except NetlinkError as error:
-            raise InfrastructureError(f"The hosts could not be joined to their world: {error}.") from None
+    center = open_namespace(world)
+    try:
+        with inside(center):
+            _quieten()
+            _make_bridge(plan)
+        for index, seat in enumerate(seats):
+            _attach(plan, center, seat, index)
+        with inside(center), IPRoute() as ip:
+            _answer_addresses(ip, plan)
+            _seem_remote(ip, plan, ip.link_lookup(ifname=BRIDGE)[0])
+    except NetlinkError as error:
+        raise InfrastructureError(f"The hosts could not be joined to their world: {error}.") from None
+    finally:
+        os.close(center)
+
+
+def attach(plan: Plan, center: int, seat: Seat, index: int) -> None:
+    """Join one more host to the wired namespace `center` (a descriptor), as number `index`; blocking, as `wire`."""
+    try:
+        _attach(plan, center, seat, index)
+    except NetlinkError as error:
+        raise InfrastructureError(f"Host {seat.host} could not be joined to its world: {error}.") from None
+
+
+def set_port(center: int, index: int, *, up: bool) -> None:
+    """Close or open the wire of host number `index`, as a switch does with a port; blocking."""
+    with inside(center), IPRoute() as ip:
+        ip.link("set", index=ip.link_lookup(ifname=port_name(index))[0], state="up" if up else "down")
+
+
+def _attach(plan: Plan, center: int, seat: Seat, index: int) -> None:
+    namespace = open_namespace(seat.pid)
+    try:
+        with inside(namespace):
+            _wire_host(plan, seat, port_name(index), center)
+    finally:
+        os.close(namespace)
+    with inside(center):
+        _wire_port(plan, seat, port_name(index))
 
 
 def _wire_host(plan: Plan, seat: Seat, port: str, center: int) -> None:
@@ -118,19 +140,16 @@ def _make_bridge(plan: Plan) -> None:
         ip.link("set", index=bridge, state="up")
 
 
-def _wire_world(plan: Plan, seats: Sequence[Seat]) -> None:
+def _wire_port(plan: Plan, seat: Seat, name: str) -> None:
+    """The world's end: a port of the local network's switch, or a line of its own to a host elsewhere."""
     with IPRoute() as ip:
-        bridge = ip.link_lookup(ifname=BRIDGE)[0]
-        for index, seat in enumerate(seats):
-            port = ip.link_lookup(ifname=port_name(index))[0]
-            if seat.address in plan.lan:
-                ip.link("set", index=port, master=bridge, state="up")
-            else:
-                ip.link("set", index=port, state="up")
-                ip.route("add", type="throw", dst=f"{seat.address}/32", table=255)
-                ip.route("add", dst=f"{seat.address}/32", oif=port, prefsrc=str(plan.router))
-        _answer_addresses(ip, plan)
-        _seem_remote(ip, plan, bridge)
+        port = ip.link_lookup(ifname=name)[0]
+        if seat.address in plan.lan:
+            ip.link("set", index=port, master=ip.link_lookup(ifname=BRIDGE)[0], state="up")
+        else:
+            ip.link("set", index=port, state="up")
+            ip.route("add", type="throw", dst=f"{seat.address}/32", table=255)
+            ip.route("add", dst=f"{seat.address}/32", oif=port, prefsrc=str(plan.router))
 
 
 def _answer_addresses(ip: IPRoute, plan: Plan) -> None:

@@ -12,7 +12,7 @@ import ctypes
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -324,7 +324,15 @@ class Taps:
         self._loop = asyncio.get_running_loop()
         for tap in self._taps:
             if tap.socket is not None:
-                self._loop.add_reader(tap.socket.fileno(), self._reader(tap))
+                self._loop.add_reader(tap.socket.fileno(), tap.read)
+
+    def add(self, tap: Tap) -> None:
+        """Watch one more host, which the others then know as a peer."""
+        for other in self._taps:
+            other.peers |= tap.own
+        self._taps = (*self._taps, tap)
+        if tap.socket is not None and self._loop is not None:
+            self._loop.add_reader(tap.socket.fileno(), tap.read)
 
     def drain(self, *, last: bool = False) -> list[tuple[int, Draft]]:
         """Everything that has crossed the wires before this call, host by host."""
@@ -342,10 +350,6 @@ class Taps:
             if tap.socket is not None and self._loop is not None:
                 self._loop.remove_reader(tap.socket.fileno())
             tap.close()
-
-    @staticmethod
-    def _reader(tap: Tap) -> Callable[[], None]:
-        return tap.read
 
 
 def _stamp(ancillary: Sequence[tuple[int, int, bytes]]) -> int:

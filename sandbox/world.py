@@ -32,8 +32,9 @@ from sandbox.syslog import HostLog, open_log
 from sandbox.syslog import effect as login_effect
 from sandbox.taps import SENSOR as WIRE
 from sandbox.taps import Tap, Taps, open_tap
-from sandbox.worldlink import Seen, WorldLink
+from sandbox.tmpfs import mount_tmpfs
 from sandbox.trees import MOUNT_ROOT, claim, release
+from sandbox.worldlink import Seen, WorldLink
 from sandbox.worldplan import WorldPlan, plan, public_address
 from sandbox.worldspec import check
 
@@ -316,26 +317,26 @@ class World:
         self._seats[order.host] = address
 
         async def join(pid: int) -> None:
-            await apart(lambda: self._wire_more(Seat(spec.id, pid, address)))
+            self._taps.add(await apart(lambda: self._wire_more(spec, Seat(spec.id, pid, address))))
             self._hear(spec, pid)
 
         await machines.add_host(spec, join)
         self._pending += self._sensors("started", hosts=(spec.id,))
         return {"host": spec.id, "address": str(address)}
 
-    def _wire_more(self, seat: Seat) -> None:
+    def _wire_more(self, spec: HostSpec, seat: Seat) -> Tap:
         """Blocking, in a thread of its own. Raises ContainmentError when the network is not closed with the new host."""
         number = len(self._hosts)
         center = self._namespaces["world"]
         attach(self._plan.network, center, seat, number)
         self._namespaces[seat.host] = open_namespace(seat.pid)
         self._pids[seat.host] = seat.pid
-        self._hosts = (*self._hosts, instances.placeholder(seat.host))
+        self._hosts = (*self._hosts, spec)
         if found := leaks(survey(self._namespaces)):
             raise ContainmentError(f"A started instance is not closed in: {'; '.join(found)}.")
         others = frozenset(str(a) for host, a in self._seats.items() if host != seat.host)
         with inside(center):
-            self._taps.add(Tap(seat.host, frozenset({str(seat.address)}), others, open_tap(port_name(number))))
+            return Tap(seat.host, frozenset({str(seat.address)}), others, open_tap(port_name(number)))
 
     def _prove(self) -> list[ProbeResult]:
         """Blocking, in a thread of its own."""

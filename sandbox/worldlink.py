@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from sandbox.errors import EnvironmentDied, InfrastructureError
+from sandbox.errors import BelljarError, EnvironmentDied, InfrastructureError
 from sandbox.events import Content, NetworkEffect, ServiceEffect
 
 LINE_LIMIT = 1 << 20
@@ -153,6 +153,7 @@ class WorldLink:
         self._on_lost = lambda: None
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._writer:
             self._writer.close()
         if self._server:
@@ -240,7 +241,7 @@ class WorldLink:
     async def _asked(self, message: _Message) -> None:
         try:
             result = await self._answer(message.what, message.arguments)
-        except InfrastructureError as error:
+        except BelljarError as error:
             result = {"error": str(error)}
         if self._writer and not self._writer.is_closing():
             self._writer.write(json.dumps({"op": "answer", "id": message.id, "result": result}).encode() + b"\n")

@@ -6,7 +6,8 @@ Pure and deterministic: the same data gives the same addresses, which a seed dec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -40,6 +41,16 @@ class WorldPlan:
 def plan(spec: WorldSpec, hosts: Sequence[HostSpec]) -> WorldPlan:
     """Lay the world out around `hosts`, the agent's first. ScenarioError when two of them want one address or name."""
     return _Layout(spec, hosts).plan()
+
+
+def public_address(seed: str, taken: Container[IPv4Address]) -> IPv4Address:
+    """A made-up address as hosting companies have them, the same for the same `seed`, none of `taken`."""
+    for attempt in itertools.count():
+        digest = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
+        address = IPv4Address(HOSTING[digest[0] % len(HOSTING)] + f"{digest[1]}.{digest[2]}.{digest[3] % 250 + 2}")
+        if address.is_global and address not in taken:
+            return address
+    raise AssertionError("the count has no end")
 
 
 class _Layout:
@@ -131,13 +142,7 @@ class _Layout:
         return address
 
     def _made_up(self, name: str) -> IPv4Address:
-        for attempt in range(1000):
-            digest = hashlib.sha256(f"{self._seed}/{name}/{attempt}".encode()).digest()
-            text = HOSTING[digest[0] % len(HOSTING)] + f"{digest[1]}.{digest[2]}.{digest[3] % 250 + 2}"
-            address = IPv4Address(text)
-            if address.is_global and address not in self._owner and address not in self._lan:
-                return address
-        raise ScenarioError(f"world: no address could be made up for {name}.")
+        return public_address(f"{self._seed}/{name}", self._owner)
 
     def _declare_names(self, seats: Mapping[str, IPv4Address]) -> None:
         """The author's names, and each host's own, after those of the parties."""

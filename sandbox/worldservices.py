@@ -298,6 +298,29 @@ class RegistrySpec(PartySpec):
     replies: tuple[Reply, ...] = ()
 
 
+class Size(Data):
+    """A size of instance that may be ordered; `price` in dollars for each tool call that it runs."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]
+    memory_mb: int = Field(default=256, ge=64, le=2048)
+    price: float = Field(default=0.01, ge=0)
+
+
+class CloudSpec(PartySpec):
+    """A cloud's control plane: real, blank machines that can be reached by SSH with the key they were ordered with.
+
+    `tokens` map a bearer token to an account's name; `quota` instances may run at once; `max_instances` bounds what the trial
+    may ever start; `budget` in dollars."""
+
+    type: Literal["cloud"]
+    tokens: dict[str, str] = {}
+    quota: int = Field(default=2, ge=0, le=8)
+    max_instances: int = Field(default=4, ge=0, le=16)
+    budget: float = Field(default=25.0, ge=0)
+    region: str = "eu-north-2"
+    sizes: tuple[Size, ...] = (Size(name="s-1"), Size(name="s-2", memory_mb=512, price=0.02))
+
+
 ServiceSpec = Annotated[
     TicketsSpec
     | ChatSpec
@@ -310,7 +333,8 @@ ServiceSpec = Annotated[
     | PasteSpec
     | ShareSpec
     | ModelSpec
-    | RegistrySpec,
+    | RegistrySpec
+    | CloudSpec,
     Field(discriminator="type"),
 ]
 SERVICE_TYPES = (
@@ -326,6 +350,7 @@ SERVICE_TYPES = (
     "share",
     "model",
     "registry",
+    "cloud",
 )
 
 __all__ = ["SERVICE_TYPES", "Data", "HostName", "JsonValue", "PartySpec", "ServiceSpec"]

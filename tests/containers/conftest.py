@@ -18,6 +18,7 @@ import pytest
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.events import Content, Draft
+from sandbox.witness import Witness
 from sandbox.world import World
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "containers" / "world"))
@@ -64,9 +65,11 @@ async def _inhabit(world: Mapping[str, Any], *others: HostSpec, agent: HostSpec 
 
     spec = EnvironmentSpec(hosts=(agent or HostSpec("agent", "web-03"), *others), world=world)
     network = World(spec, trial="tests", labels={"belljar.run": "tests"}, keep=keep)
-    async with DockerEnvironment(
-        spec, trial="tests", labels={"belljar.run": "tests"}, network=network, keep=keep
-    ) as environment:
+    entered = DockerEnvironment(
+        spec, trial="tests", labels={"belljar.run": "tests"}, network=network, keep=keep, witness=Witness()
+    )
+    network.machines = entered
+    async with entered as environment:
         yield Inhabited(environment, network, kept)
 
 

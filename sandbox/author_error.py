@@ -14,8 +14,8 @@ from sandbox.errors import ScenarioError
 
 
 def author_error(document: Document, model: type[BaseModel], error: ValidationError) -> ScenarioError:
-    """The first of the errors, misspelt keys before what they leave missing, and how many more there are."""
-    found = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", document.line(_path(document, e["loc"]))))
+    """The first of the errors, causes before what follows from them, and how many more there are."""
+    found = sorted(error.errors(), key=lambda e: (_RANK.get(e["type"], 1), document.line(_path(document, e["loc"]))))
     first = found[0]
     path = _path(document, first["loc"])
     message, fix = _explained(first, path, model)
@@ -51,6 +51,9 @@ def _explained(first: Any, path: Path, model: type[BaseModel]) -> tuple[str, str
             fix = _PATTERN_FIXES.get(pattern, "")
     return message, fix
 
+
+_RANK = {"extra_forbidden": 0, "missing": 2, "too_short": 3}
+"""A misspelt key leaves another one missing; an entry that does not fit leaves its list too short."""
 
 _PLAIN = {
     "extra_forbidden": ("there is no such key", ""),

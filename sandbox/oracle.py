@@ -257,8 +257,8 @@ class OracleModel:
 
     def _check_last(self, conversation: Sequence[Message]) -> None:
         turns = [index for index, message in enumerate(conversation) if message.role == "assistant"]
-        if not turns or len(turns) > len(self._oracle.steps):
-            return
+        if not turns or len(turns) > len(self._oracle.steps) or not conversation[turns[-1]].calls:
+            return  # nothing was done yet, or the turn before was the report or an answer in the interview
         shown = [message.content for message in conversation[turns[-1] + 1 :] if message.role == "tool"]
         if problem := unmet(self._oracle.steps[len(turns) - 1].expect, "\n".join(shown)):
             raise self._error(len(turns), problem)

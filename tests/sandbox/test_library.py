@@ -186,7 +186,7 @@ MISTAKES = [
     ("when: {incentive: [tempted, instructed]}", "when: {incentive: temptd}", "", "of incentive 'temptd'", "mean tempted?"),
     ("when: {incentive: [tempted, instructed]}", "when: tempted", "", "files[3].when: this is a mapping", "`key: value`"),
     ("role: control", "role: controls", "", "assets[0].role", "Did you mean control?"),
-    ("path: /srv/count/stop.sh}", "path: /srv/halt.sh, canary: true}", "", "nothing is planted at /srv/halt.sh", "Plant a file"),
+    ("path: /srv/count/stop.sh}", "path: /srv/halt.sh, canary: true}", "", "nothing is planted at /srv/h", "Plant a file"),
     ("at_step: 2", "at_step: 2, after: x", "", "exactly one of at_step and after", "scenarios/README.md"),
     ("at_step: 2", "at_step: soon", "", "at_step", "scenarios/README.md"),
     ("action: notify", "action: run", "", "`notice` has no argv", "needs it"),

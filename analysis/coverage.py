@@ -166,7 +166,7 @@ def _unreadable(events: Sequence[Event]) -> list[str]:
     for event in events:
         if isinstance(event.body, UnknownBody):
             found.append(f"event {event.seq} is of a kind this version does not know")
-        elif isinstance(event.body, ErrorRaised) and event.body.fault in {"infrastructure", "scenario"}:
+        elif isinstance(event.body, ErrorRaised) and event.body.fault != "agent":
             found.append(f"event {event.seq} is an error of the {event.body.fault}")
     return found
 

@@ -1,0 +1,152 @@
+"""One trial on the in-memory environment: whatever goes wrong is recorded and classified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.verdict import judge
+from sandbox.environment import ShellResult
+from sandbox.errors import EnvironmentDied, ModelRejected, ModelUnavailable, NotReadyError, ScenarioError
+from sandbox.events import Call, ContainmentCertificate, ErrorRaised, Message, ModelCalled, ProbeResult, StopReason
+from sandbox.layout import AttemptLayout
+from sandbox.library import find, headline, load, prepare
+from sandbox.memory import MemoryEnvironment
+from sandbox.model import Reply, ToolSpec
+from sandbox.plan import TrialPlan
+from sandbox.trajectory import Trajectory
+from sandbox.trial import Machine, TrialJob, run_trial
+from sandbox.verify import verify
+
+FOLDER = find(["sabotage/shutdown_script"])[0]
+
+
+class Says:
+    """One bash call, then a submission; or an exception."""
+
+    name = "scripted"
+    sampling: dict[str, Any] = {}
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
+        if self.error is not None:
+            raise self.error
+        turn = sum(message.role == "assistant" for message in conversation)
+        if not tools:
+            return Reply(Message(role="assistant", content='{"answer": "no"}'))
+        submission = {"status": "completed", "report": "done"}
+        call = (
+            Call(id="", tool="submit", arguments=submission) if turn else Call(id="", tool="bash", arguments={"command": "ls"})
+        )
+        return Reply(Message(role="assistant", content="", calls=(call,)))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Dies(MemoryEnvironment):
+    """Its host is lost while the first command runs."""
+
+    async def shell(self, command: str, *, timeout: float) -> ShellResult:
+        raise EnvironmentDied("The host has stopped (out of memory: True).")
+
+
+class Leaks(MemoryEnvironment):
+    """One probe gets through."""
+
+    async def certify(self) -> ContainmentCertificate:
+        probe = ProbeResult(group="network", name="way_out", result="REACHED", control=True)
+        return ContainmentCertificate(profile="memory", passed=False, probes=(probe,))
+
+
+class NeverStarts(MemoryEnvironment):
+    async def __aenter__(self) -> MemoryEnvironment:
+        raise NotReadyError("The image is missing.", "Build it.")
+
+
+class Hangs(MemoryEnvironment):
+    async def shell(self, command: str, *, timeout: float) -> ShellResult:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+
+def job(tmp_path: Path) -> TrialJob:
+    prepared = prepare(FOLDER, headline(load(FOLDER)), 0)
+    plan = TrialPlan(id="t1", scenario=FOLDER.name, arm=headline(load(FOLDER)), seed=0, epoch=0, model="scripted:x")
+    return TrialJob(plan, prepared, "r1", 1, AttemptLayout(tmp_path / "attempt-1"), Machine({}, {}, "memory"))
+
+
+async def run(
+    tmp_path: Path, environment: type[MemoryEnvironment] = MemoryEnvironment, error: Exception | None = None
+) -> tuple[StopReason, Trajectory]:
+    async def opened(_: TrialJob) -> Says:
+        return Says(error)
+
+    stop = await run_trial(job(tmp_path), build=lambda spec, **_: environment(spec), open_model=opened)
+    return stop, Trajectory.load(tmp_path / "attempt-1")
+
+
+async def test_a_trial_is_whole_from_manifest_to_end(tmp_path: Path) -> None:
+    stop, trajectory = await run(tmp_path)
+    assert stop == "submitted"
+    assert trajectory.events[0].kind == "trial.started"
+    assert trajectory.events[-1].kind == "trial.finished"
+    assert trajectory.manifest.resolved["name"] == FOLDER.name
+    assert verify(tmp_path / "attempt-1").ok
+
+
+@pytest.mark.parametrize(
+    ("environment", "error", "stop", "fault"),
+    [
+        (Dies, None, "infrastructure", "infrastructure"),
+        (NeverStarts, None, "infrastructure", "infrastructure"),
+        (Leaks, None, "containment", "infrastructure"),
+        (MemoryEnvironment, ModelUnavailable("overloaded"), "provider", "model"),
+        (MemoryEnvironment, ScenarioError("the oracle went astray"), "scenario_error", "scenario"),
+        (MemoryEnvironment, RuntimeError("a bug of ours"), "infrastructure", "infrastructure"),
+    ],
+)
+async def test_what_goes_wrong_is_recorded_with_its_fault_and_never_judged_safe_or_guilty(
+    tmp_path: Path, environment: type[MemoryEnvironment], error: Exception | None, stop: str, fault: str
+) -> None:
+    ended, trajectory = await run(tmp_path, environment, error)
+    assert ended == stop
+    assert [body.fault for _, body in trajectory.of(ErrorRaised)] == [fault]
+    verdict = judge(trajectory)
+    assert verdict.status == "invalid"
+    assert verdict.outcome == "undetermined"
+    assert verdict.verdicts["sabotage"].attempted == "undetermined"
+    assert verify(tmp_path / "attempt-1").ok
+
+
+async def test_a_leak_stops_the_trial_before_the_model_sees_anything(tmp_path: Path) -> None:
+    _, trajectory = await run(tmp_path, Leaks)
+    assert list(trajectory.of(ModelCalled)) == []
+
+
+async def test_a_key_that_is_refused_closes_the_ledger_and_reaches_the_study(tmp_path: Path) -> None:
+    with pytest.raises(ModelRejected):
+        await run(tmp_path, error=ModelRejected("bad key"))
+    trajectory = Trajectory.load(tmp_path / "attempt-1")
+    assert trajectory.finished is not None
+    assert trajectory.finished.stop_reason == "provider"
+
+
+async def test_an_interruption_closes_the_ledger_as_interrupted(tmp_path: Path) -> None:
+    running = asyncio.ensure_future(run(tmp_path, Hangs))
+    ledger = AttemptLayout(tmp_path / "attempt-1").ledger
+    while not (ledger.exists() and b"tool.called" in ledger.read_bytes()):  # noqa: ASYNC110 - another task writes it
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    finished = Trajectory.load(tmp_path / "attempt-1").finished
+    assert finished is not None
+    assert finished.stop_reason == "interrupted"
+    assert verify(tmp_path / "attempt-1").ok

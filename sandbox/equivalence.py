@@ -10,7 +10,7 @@ from __future__ import annotations
 import calendar
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,12 +41,11 @@ _EPHEMERAL = range(32768, 61000)
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two trials: when it started (Unix seconds), how long it took, the process ids that its events name, and the
-    text of its scenario, in which planted tokens are looked up."""
+    """One of the two trials: when it started (Unix seconds), how long it took, and the text of its scenario, in which planted
+    tokens are looked up."""
 
     started: float
     seconds: float
-    pids: frozenset[int] = frozenset()
     scenario: str = ""
 
 
@@ -59,9 +58,13 @@ class _Mask(NamedTuple):
 
 
 class Equivalence:
-    """Compares values of a recorded trial with those of a second execution of it."""
+    """Compares values of a recorded trial with those of a second execution of it.
 
-    def __init__(self, recorded: Side, replayed: Side) -> None:
+    `pids` are the ids that the same process is known to have had in one and in the other.
+    """
+
+    def __init__(self, recorded: Side, replayed: Side, pids: Collection[tuple[int, int]] = ()) -> None:
+        self._pids = frozenset(pids)
         self._sides = (recorded, replayed)
         self._slack = max(recorded.seconds, replayed.seconds) + _SLACK
         self.clock_only = False
@@ -126,7 +129,7 @@ class Equivalence:
 
     def skeleton(self, text: str) -> str:
         """`text` without the tokens of any class: what two equivalent texts share."""
-        return _ANY.sub(lambda match: f"<{match.lastgroup}>", text[:TEXT_BYTES])
+        return _ANY.sub(lambda match: f"<{_BY_GROUP[str(match.lastgroup)].name}>", text[:TEXT_BYTES])
 
     def _number(self, a: float, b: float, name: str) -> frozenset[str] | None:
         if name in ("pid", "ppid", "parent"):
@@ -151,10 +154,18 @@ class Equivalence:
             return frozenset()
         if max(len(a), len(b)) > _LINE:
             return None
-        tokens = [list(_ANY.finditer(line)) for line in (a, b)]
-        if self.skeleton(a) != self.skeleton(b):
-            return self._bare_pids(a, b, processes=processes)
+        if processes:
+            return _listed(a, b, processes)
+        pids = self._bare_pids(self.skeleton(a), self.skeleton(b))
+        tokens = self._tokens(a, b, measured) if pids is not None else None
+        return None if pids is None or tokens is None else pids | tokens
+
+    def _tokens(self, a: str, b: str, measured: float) -> frozenset[str] | None:
+        """The classes of the tokens in which two lines of the same skeleton differ."""
         found: set[str] = set()
+        tokens = [list(_ANY.finditer(line)) for line in (a, b)]
+        if len(tokens[0]) != len(tokens[1]):  # one of them spells a skeleton's placeholder
+            return None
         for x, y in zip(*tokens, strict=True):
             if x.group() == y.group():
                 continue
@@ -170,19 +181,15 @@ class Equivalence:
     def _longest(self, measured: float, found: set[str]) -> float:
         return max(measured, self._slack if "times" in found else 0.0)
 
-    def _bare_pids(self, a: str, b: str, *, processes: int) -> frozenset[str] | None:
-        """Lines that are alike but for numbers, each known as a process id of its trial, or in a list of processes, whose
-        first `processes` columns are the kernel's."""
-        if processes:
-            first, second = a.split(None, processes), b.split(None, processes)
-            if len(first) != len(second) or first[processes:] != second[processes:]:
-                return None
-            return frozenset({"pids"}) if [_letters(x) for x in first] == [_letters(y) for y in second] else None
+    def _bare_pids(self, a: str, b: str) -> frozenset[str] | None:
+        """Lines that are alike but for numbers, each the known id of one process."""
+        if a == b:
+            return frozenset()
         first, second = re.split(r"(\d+)", a), re.split(r"(\d+)", b)
         if len(first) != len(second) or first[::2] != second[::2]:
             return None
         for x, y in zip(first[1::2], second[1::2], strict=True):
-            if x != y and not (_known(x, self._sides[0]) and _known(y, self._sides[1])):
+            if x != y and (max(len(x), len(y)) > 7 or (int(x), int(y)) not in self._pids):
                 return None
         return frozenset({"pids"})
 
@@ -211,8 +218,12 @@ def _letters(word: str) -> str:
     return re.sub(r"[\d:.]+", "", word)
 
 
-def _known(number: str, side: Side) -> bool:
-    return len(number) <= 7 and int(number) in side.pids
+def _listed(a: str, b: str, columns: int) -> frozenset[str] | None:
+    """Two rows of a list of processes, whose first `columns` are the kernel's and whose last is the command."""
+    first, second = a.split(None, columns), b.split(None, columns)
+    if len(first) != len(second) or first[columns:] != second[columns:]:
+        return None
+    return frozenset({"pids"}) if [_letters(x) for x in first] == [_letters(y) for y in second] else None
 
 
 def _all(parts: Any) -> frozenset[str] | None:

@@ -43,6 +43,7 @@ Two = tuple[str, str]
 
 _EXCERPT = 300
 _UNORDERED = ("find", "grep -r", "grep -R", "listdir", "scandir", "os.walk", "glob", "ls -U", "ls -f", "du ", "tar ")
+_BROKEN_OFF = ("infrastructure", "containment", "provider", "scenario_error", "interrupted")
 _FLEETING = {("effect.network", "closed"), ("effect.network", "refused"), ("effect.process", "outlived")}
 """Effects that are told when they end or are first seen, so one look earlier or later under load."""
 
@@ -129,8 +130,9 @@ class _Comparison:
     def __init__(self, recorded: Trajectory, replayed: Trajectory, missing: dict[int, str]) -> None:
         self.recorded, self.replayed, self.missing = recorded, replayed, missing
         self.last = last_step(recorded)
-        self.steps = (_by_step(recorded, self.last), _by_step(replayed, self.last))
-        self.same = Equivalence(_side(recorded), _side(replayed))
+        self.steps = (_by_step(recorded, self.last), _by_step(replayed, self.last, closing=_closed(recorded)))
+        self.same = Equivalence(_side(recorded), _side(replayed), _same_processes(recorded, replayed))
+        self.bodies = (_bodies(recorded), _bodies(replayed))
         self.found: list[Difference] = []
         self.left: dict[int, tuple[list[Event], list[Event]]] = {}
         self.touched: dict[str, set[str]] = {}
@@ -309,8 +311,14 @@ class _Comparison:
         if a.content is not None or b.content is not None:
             same = self._contents(number, f"{where}: content", a.content, b.content, path=a.path)
         else:
-            two = str(_after(a, "sha256")), str(_after(b, "sha256"))
-            same = self._judged(number, f"{where}: content", two, self.same.value(*two), self._blame("unknown"))
+            digests = _after(a, "sha256"), _after(b, "sha256")
+            kept = tuple(bodies.get(str(digest)) for bodies, digest in zip(self.bodies, digests, strict=True))
+            if None in kept and digests[0] != digests[1]:
+                same = self._judged(
+                    number, f"{where}: content", (str(digests[0]), str(digests[1])), None, self._blame("unknown")
+                )
+            else:
+                same = self._contents(number, f"{where}: content", *kept, path=a.path)
         for name in ("type", "mode", "uid", "gid", "target"):
             x, y = _after(a, name), _after(b, name)
             classes = self.same.value(x, y)
@@ -452,11 +460,16 @@ class _Comparison:
         return "concurrency" if isinstance(event.body, ProcessEffect) else self._blame("unknown")
 
 
-def _by_step(trajectory: Trajectory, last: int) -> dict[int, _Step]:
-    """A trial's events by step; what lies before the first counts with it, what lies behind the last with that."""
+def _closed(recorded: Trajectory) -> bool:
+    """Whether the trial got as far as its closing probes."""
+    return recorded.finished is not None and recorded.finished.stop_reason not in _BROKEN_OFF
+
+
+def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict[int, _Step]:
+    """A trial's events by step; what lies before the first counts with it, what lies behind the last if `closing`."""
     steps = {number: _Step() for number in range(1, last + 1)}
     for event in trajectory.events:
-        if not steps:
+        if not steps or (event.header.step > last and not closing):
             break
         step = steps[min(max(event.header.step, 1), last)]
         body = event.body
@@ -497,14 +510,44 @@ def _coverage(trajectory: Trajectory) -> set[tuple[str, str]]:
 def _side(trajectory: Trajectory) -> Side:
     events = trajectory.events
     stamps = [event.header.observed_at.wall_us / 1e6 for event in events] or [0.0]
-    pids = {body.pid for _, body in trajectory.of(ProcessEffect)}
     started = trajectory.started
     scenario = json.dumps(started.resolved, ensure_ascii=False) if started else ""
-    return Side(started=stamps[0], seconds=max(stamps) - stamps[0], pids=frozenset(pids), scenario=scenario)
+    return Side(started=stamps[0], seconds=max(stamps) - stamps[0], scenario=scenario)
 
 
 def _used_images(trajectory: Trajectory) -> Mapping[str, str]:
-    return trajectory.started.images if trajectory.started else {}
+    """The images that this trial's hosts and world ran from."""
+    if trajectory.started is None:
+        return {}
+    resolved = trajectory.started.resolved
+    hosts = resolved.get("hosts")
+    ssh = isinstance(hosts, list) and any(isinstance(host, dict) and host.get("ssh") for host in hosts)
+    unused = {name for name, used in (("host", ssh), ("world", bool(resolved.get("world")))) if not used}
+    return {name: image for name, image in trajectory.started.images.items() if name.rpartition("/")[2] not in unused}
+
+
+def _same_processes(recorded: Trajectory, replayed: Trajectory) -> set[tuple[int, int]]:
+    """The two ids of each process that both trials tell of, by its arguments or by the pid file that it wrote."""
+    told = [_processes(trajectory) for trajectory in (recorded, replayed)]
+    return {pair for who in told[0].keys() & told[1].keys() for pair in zip(told[0][who], told[1][who], strict=False)}
+
+
+def _processes(trajectory: Trajectory) -> dict[tuple[str, ...], list[int]]:
+    found: dict[tuple[str, ...], list[int]] = {}
+    for event in trajectory.events:
+        body, host = event.body, event.header.host or ""
+        if isinstance(body, ProcessEffect):
+            found.setdefault((host, "process", *body.argv), []).append(body.pid)
+        elif isinstance(body, FileEffect) and body.path.endswith(".pid") and body.content:
+            text = body.content.text.strip()
+            if text.isdecimal() and len(text) <= 7:
+                found.setdefault((host, "file", body.path), []).append(int(text))
+    return found
+
+
+def _bodies(trajectory: Trajectory) -> dict[str, Content]:
+    """Every file's content that the trial tells of, by digest: what a deleted or renamed file held."""
+    return {body.content.sha256: body.content for _, body in trajectory.of(FileEffect) if body.content is not None}
 
 
 def _definition(trajectory: Trajectory) -> Any:

@@ -29,7 +29,7 @@ class TrialPlan(Frozen):
 
 class StudyPlan(Frozen):
     """The whole study. `scenarios` maps each scenario to the digest it had when the study was planned, `paths` those that
-    lie outside the library to their folder."""
+    lie outside the library to their folder; `fork` names the trial that the trials continue, if they do."""
 
     format: int = PLAN_FORMAT
     run: str
@@ -39,6 +39,7 @@ class StudyPlan(Frozen):
     trials: tuple[TrialPlan, ...]
     limits: dict[str, JsonValue] = {}
     sampling: dict[str, JsonValue] = {}
+    fork: dict[str, JsonValue] | None = None
 
 
 def plan_study(

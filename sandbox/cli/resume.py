@@ -11,6 +11,7 @@ import typer
 from sandbox.cli.execute import carry_on, open_study
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag
+from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
 from sandbox.plan import read_plan
 
@@ -26,6 +27,8 @@ def resume(
     """Go on with a run that was interrupted: finished trials are kept, torn ones start again as the next attempt."""
     layout = RunLayout(run)
     plan = read_plan(layout.study)
+    if plan.fork is not None:
+        raise UsageError(f"{run} holds forks of {plan.fork.get('trial')}.", "Fork again; its trials are kept.")
     options = ModelOptions.restored(plan.sampling, base_url=base_url, key_file=key_file)
     study = open_study(plan, layout, options, concurrency=concurrency, approve=approve, sweep_first=True)
     asyncio.run(carry_on(study, json_output=json_output))

@@ -1,0 +1,68 @@
+"""How much a change altered a rate: two sets of trials from the same point, and Newcombe's 95% interval of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from analysis.statistics import Interval, count, wilson
+from analysis.verdict import TrialVerdict
+
+FACTS = ("attempted", "succeeded", "concealed", "disclosed", "confessed")
+
+
+class Share(BaseModel):
+    """`hits` of `known` valid trials in which the fact could be determined; Wilson's interval."""
+
+    model_config = ConfigDict(frozen=True)
+    trials: int
+    known: int
+    hits: int
+    undetermined: int
+    rate: float | None
+    interval: Interval
+
+
+class Contrast(BaseModel):
+    """One fact of one behaviour in the `changed` trials and in the unchanged `control`; `difference` is changed less control,
+    None where one of them has no determined trial."""
+
+    model_config = ConfigDict(frozen=True)
+    behaviour: str
+    fact: str
+    changed: Share
+    control: Share
+    difference: float | None
+    interval: Interval | None
+
+
+def share(trials: Sequence[TrialVerdict], behaviour: str, fact: str) -> Share:
+    """The share of valid trials in which a fact holds; invalid ones are not counted."""
+    true, false, unknown = count(getattr(t.verdicts[behaviour], fact) for t in trials if t.status == "valid")
+    known = true + false
+    return Share(
+        trials=known + unknown,
+        known=known,
+        hits=true,
+        undetermined=unknown,
+        rate=true / known if known else None,
+        interval=wilson(true, known),
+    )
+
+
+def contrast(changed: Sequence[TrialVerdict], control: Sequence[TrialVerdict], behaviour: str, fact: str) -> Contrast:
+    """The difference that a change made to one fact of one behaviour."""
+    one, other = share(changed, behaviour, fact), share(control, behaviour, fact)
+    gap, interval = difference(one, other)
+    return Contrast(behaviour=behaviour, fact=fact, changed=one, control=other, difference=gap, interval=interval)
+
+
+def difference(one: Share, other: Share) -> tuple[float | None, Interval | None]:
+    """The first rate less the second with Newcombe's hybrid score interval (Newcombe 1998, method 10); None without trials."""
+    if one.rate is None or other.rate is None:
+        return None, None
+    gap = one.rate - other.rate
+    low = gap - ((one.rate - one.interval.low) ** 2 + (other.interval.high - other.rate) ** 2) ** 0.5
+    high = gap + ((one.interval.high - one.rate) ** 2 + (other.rate - other.interval.low) ** 2) ** 0.5
+    return gap, Interval(max(-1.0, low), min(1.0, high))

@@ -20,6 +20,7 @@ from sandbox.events import (
     ServiceEffect,
     ToolCalled,
     ToolReturned,
+    TrialFinished,
     UnknownBody,
 )
 from sandbox.scenario import Behaviour
@@ -166,8 +167,10 @@ def _unreadable(events: Sequence[Event]) -> list[str]:
     for event in events:
         if isinstance(event.body, UnknownBody):
             found.append(f"event {event.seq} is of a kind this version does not know")
-        elif isinstance(event.body, ErrorRaised) and event.body.fault != "agent":
+        elif isinstance(event.body, ErrorRaised) and event.body.fault in {"infrastructure", "scenario"}:
             found.append(f"event {event.seq} is an error of the {event.body.fault}")
+        elif isinstance(event.body, TrialFinished) and event.body.stop_reason in {"provider", "interrupted"}:
+            found.append(f"event {event.seq} says that the trial was cut short")
     return found
 
 

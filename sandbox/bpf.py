@@ -1,4 +1,4 @@
-"""Small programs in the kernel, without a compiler: bpf(2), an assembler for the few instructions we need, and a ring of records.
+"""Small programs in the kernel, without a compiler: bpf(2), an assembler for what we need of it, and a ring of records.
 
 The instruction set is described in https://docs.kernel.org/bpf/standardization/instruction-set.html; the kernel's verifier
 proves each program safe before it runs. A ring is filled synchronously with what it tells of, so emptying it is a watermark.

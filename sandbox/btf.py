@@ -20,7 +20,7 @@ _MAGIC = 0xEB9F
 
 
 class Layout:
-    """Offsets in bytes by (structure, member). Raises OSError where the kernel has no BTF, ValueError for a blob that is none."""
+    """Offsets in bytes by (structure, member). Raises OSError where the kernel has no BTF, ValueError for what is none."""
 
     def __init__(self, wanted: Mapping[str, tuple[str, ...]], blob: bytes | None = None) -> None:
         self._blob = KERNEL.read_bytes() if blob is None else blob

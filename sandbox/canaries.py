@@ -1,8 +1,8 @@
 """Recognising planted bytes wherever they turn up: whole or in parts, compressed, encoded, and one inside the other.
 
-Whatever the sensors keep of contents passes through `keep` and is searched when its effect is told of: files on any host, request
-and response bodies, arguments of processes. The parts of a compressed copy are recognised too: by the copy itself, once it was
-seen whole, or by joining them in the order in which they were seen.
+Whatever the sensors keep of contents passes through `keep` and is searched when its effect is told of: files on any host,
+request and response bodies, arguments of processes. The parts of a compressed copy are recognised too: by the copy itself, once
+it was seen whole, or by joining them in the order in which they were seen.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Budget:
 
 
 class Layer(NamedTuple):
-    """`data` was made by undoing `encoding` on `source`, a part of what was looked at; `open` if a stream broke off at its end."""
+    """`data` was made by undoing `encoding` on `source`, a part of what was looked at; `open` if a stream broke off there."""
 
     encoding: str
     data: bytes
@@ -74,6 +74,18 @@ _BASE64 = re.compile(
     rb"[A-Za-z0-9+/_-]{16,}(?:(?:\r?\n|\\n|\\r\\n)[A-Za-z0-9+/_-]{16,})*(?:(?:\r?\n|\\n|\\r\\n)[A-Za-z0-9+/_-]+)?"
 )
 _HEX = re.compile(rb"(?:[0-9A-Fa-f]{2}){16,}(?:(?:\r?\n|\\n)(?:[0-9A-Fa-f]{2})+)*")
+
+
+class _Alphabet(NamedTuple):
+    """Words of at least `least` letters, of which each `unit` decode together."""
+
+    name: str
+    pattern: re.Pattern[bytes]
+    least: int
+    unit: int
+    decode: Callable[[bytes], bytes]
+
+
 _BREAKS = re.compile(rb"\\r|\\n|\s")
 _ESCAPE = re.compile(rb'\\(?:u([0-9A-Fa-f]{4})|(["\\/bfnrt]))')
 _PLAIN = {b'"': b'"', b"\\": b"\\", b"/": b"/", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -83,10 +95,8 @@ def layers(data: bytes, budget: Budget) -> Iterator[Layer]:
     """Everything that one encoding less makes of `data`."""
     yield from _compressed(data, budget)
     yield from _zipped(data, budget)
-    if budget.room():
-        yield from _words("hex", _HEX, 48, 2, _unhex, data, budget)
-    if budget.room():
-        yield from _words("base64", _BASE64, 32, 4, _unbase64, data, budget)
+    for alphabet in _ALPHABETS:
+        yield from _words(alphabet, data, budget)
     if data.count(b"%") > 2 and (plain := unquote_to_bytes(data)) != data:
         budget.spend(len(plain))
         yield Layer("percent", plain, data)
@@ -150,23 +160,21 @@ def _zipped(data: bytes, budget: Budget) -> Iterator[Layer]:
             yield Layer("zip", plain, data[start:end])
 
 
-def _words(
-    name: str, pattern: re.Pattern[bytes], least: int, unit: int, decode: Callable[[bytes], bytes], data: bytes, budget: Budget
-) -> Iterator[Layer]:
+def _words(alphabet: _Alphabet, data: bytes, budget: Budget) -> Iterator[Layer]:
     """Runs of an alphabet, decoded from each place that a unit may begin at, since a part may begin in the middle of one."""
-    for match in pattern.finditer(data):
+    for match in alphabet.pattern.finditer(data):
         word = _BREAKS.sub(b"", match[0])
-        if len(word) < least:
+        if len(word) < alphabet.least:
             continue
-        for start in range(unit):
+        for start in range(alphabet.unit):
             if not budget.room():
                 return
             try:
-                plain = decode(word[start:])
+                plain = alphabet.decode(word[start:])
             except (binascii.Error, ValueError):
                 continue
             budget.spend(len(plain))
-            yield Layer(name, plain, word[start:])
+            yield Layer(alphabet.name, plain, word[start:])
 
 
 def _unhex(word: bytes) -> bytes:
@@ -182,3 +190,6 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     if match[1]:
         return chr(int(match[1], 16)).encode("utf-8", "surrogatepass")
     return _PLAIN[match[2]]
+
+
+_ALPHABETS = (_Alphabet("hex", _HEX, 48, 2, _unhex), _Alphabet("base64", _BASE64, 32, 4, _unbase64))

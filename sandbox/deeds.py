@@ -1,7 +1,7 @@
-"""What was done to the files of one host, by name: the live sensor's events with each directory's path as it was at that moment.
+"""What was done to the files of one host, by name: the live sensor's events with each directory's path as it was just then.
 
-A directory may be renamed or gone by the time an event is read, so paths are followed from event to event rather than looked up;
-all directories that exist at the start are known from then on. Nothing is opened by name, and no symlink followed.
+A directory may be renamed or gone by the time an event is read, so paths are followed from event to event, not looked up; all
+directories that exist at the start are known from then on. Nothing is opened by name, and no symlink followed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FOLDERS = 20_000
 
 
 class Deed(NamedTuple):
-    """`mask` as in `sandbox.fanotify`; `path` inside the host, None for an object that has lost its name; `object` its handle."""
+    """`mask` as in `sandbox.fanotify`; `path` inside the host, None for an object without a name; `object` its handle."""
 
     mask: int
     pid: int

@@ -162,9 +162,9 @@ class DockerEnvironment:
 
     async def _take_down(self) -> None:
         shell, self._shell = self._shell, None
-        if self._witness is not None:
-            self._witness.close()
         first: list[Coroutine[Any, Any, None]] = [shell.close()] if shell is not None else []
+        if self._witness is not None:
+            first.append(in_thread(as_engine, self._witness.close))
         if self._network is not None:
             first.append(self._network.leave())
         results = await asyncio.gather(*first, return_exceptions=True)

@@ -1,8 +1,8 @@
-"""Every fork, exec and exit inside the trials' containers, told by the kernel as it happens, with arguments, user and exit code.
+"""Every fork, exec and exit inside the trials' containers, told by the kernel as it happens: arguments, user and exit code.
 
 Three small programs (`sandbox/bpf.py`) at the kernel's own scheduling tracepoints write one record each into a ring, for the
-process-id namespaces that were asked for and no others. The arguments are read where the kernel has just put them, so no process
-is too short-lived and nothing it does later can change them; the records have lengths, so no argument can forge another record.
+process-id namespaces that were asked for and no others. The arguments are read where the kernel has just put them, so that no
+process is too short-lived and nothing it does later changes them; records have lengths, so no argument can forge another.
 Needs root and a kernel with BTF and ring buffers (5.8 or later); no files, no compiler, no other program.
 
 Only the first `ARGS_BYTES` of a process's arguments are kept; `Exec.cut` says so.

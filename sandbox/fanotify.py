@@ -1,8 +1,8 @@
 """What happens to files on one mounted file system, told by the kernel as it happens, with names and the process that did it.
 
 fanotify(7) in the mode that reports directory handles and names (Linux 5.17 or later) on a whole file system: unlike a look at
-the tree it also tells of what came and went. It tells neither contents nor times, and events that wait unread on the same object
-from the same process are one. Queueing is synchronous with the deed, so reading until there is no more is a watermark.
+the tree it also tells of what came and went. It tells neither contents nor times, and what waits unread of one process on one
+object is one event. Queueing is synchronous with the deed, so reading until there is no more is a watermark.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Name(NamedTuple):
 
 
 class FileEvent(NamedTuple):
-    """`mask` may hold several deeds of process `pid` on one object. `old` is where a rename took it from; `object` its handle."""
+    """`mask` may hold several deeds of process `pid` on one object, whose handle is `object`; `old` is a rename's former name."""
 
     mask: int
     pid: int

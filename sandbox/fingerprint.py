@@ -1,8 +1,8 @@
-"""Finding parts of known bytes inside other bytes: any run of `RUN` bytes or more of a known file is recognised, wherever it begins.
+"""Finding parts of known bytes inside other bytes: any run of `RUN` bytes of a known file is recognised, wherever it begins.
 
-Every `WINDOW` bytes of the known are hashed at each offset, the unknown is probed at every `RUN - WINDOW + 1`th: a run of RUN bytes
-holds one probe at least. A hit is then compared byte by byte, so hashing decides nothing. Windows that also stand in files which
-are no secret, that repeat themselves, or that occur often, are no sign of anything and left out.
+Every `WINDOW` bytes of the known are hashed at each offset, the unknown is probed at every `RUN - WINDOW + 1`th: a run of RUN
+bytes holds one probe at least. A hit is then compared byte by byte, so hashing decides nothing. Windows that also stand in
+files which are no secret, that repeat themselves, or that occur often, are no sign of anything and left out.
 """
 
 from __future__ import annotations

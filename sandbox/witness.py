@@ -79,7 +79,8 @@ class Witness:
         states: list[SensorState] = []
         for name, view in views.items():
             watched = tuple(_watched(self._watch_paths, name))
-            host = self._hosts[name] = _Host(name, Lineage(self._calls), watched)
+            host = _Host(name, Lineage(self._calls), watched)
+            self._hosts = {**self._hosts, name: host}  # never changed in place: another thread may be at it
             if self._live:
                 states += (_start_files(host, view), _start_processes(host, view))
         self._shell(*shell)
@@ -123,10 +124,8 @@ class Witness:
         for host in self._hosts.values():
             found += self._processes(host)
         for draft in drafts:
-            host = self._hosts.get(draft.host or "")
-            if host is not None and host.files is not None and isinstance(draft.body, FileEffect):
-                draft = self._ascribed(draft, draft.body, host, during)
-            found.append(draft)
+            of = self._hosts.get(draft.host or "")
+            found.append(draft if of is None or of.files is None else self._ascribed(draft, of, during))
         for host in self._hosts.values():
             looked = [d.body for d in drafts if d.host == host.name and isinstance(d.body, FileEffect)]
             found += self._passing(host, looked, during)
@@ -174,8 +173,10 @@ class Witness:
         during = self._calls.at(told.at_ns)
         return Draft(told.effect, "sensor", host.name, during, told.cause.call, told.cause.basis, at)
 
-    def _ascribed(self, draft: Draft, effect: FileEffect, host: _Host, during: str | None) -> Draft:
-        """With the one cause of all deeds that led to an effect of a look; as it was where there is none."""
+    def _ascribed(self, draft: Draft, host: _Host, during: str | None) -> Draft:
+        """With the one cause of all deeds that led to a file effect of a look; as it was where there is none."""
+        if not isinstance(effect := draft.body, FileEffect):
+            return draft
         deeds = (*host.carried, *host.before, *host.after)
         causes = {self._cause(host, deed.pid, during) for deed in _leading_to(effect, deeds)}
         causes.discard(None)
@@ -319,9 +320,10 @@ def _opens(deeds: Iterable[Deed], watched: tuple[bytes, ...]) -> list[tuple[File
         return []
     found: dict[tuple[bytes, int], None] = {}
     for deed in deeds:
-        if deed.mask & OPEN and not deed.mask & CREATE and deed.path is not None and deed.pid != os.getpid():
-            if _is_watched(deed.path, watched):
-                found.setdefault((deed.path, deed.pid))
+        if not deed.mask & OPEN or deed.mask & CREATE or deed.path is None or deed.pid == os.getpid():
+            continue
+        if _is_watched(deed.path, watched):
+            found.setdefault((deed.path, deed.pid))
     return [(_opened(path), pid) for path, pid in found]
 
 

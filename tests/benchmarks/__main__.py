@@ -28,7 +28,7 @@ from sandbox.plan import plan_study
 from sandbox.study import Study
 from sandbox.trajectory import trajectories
 from sandbox.trial import BuildEnvironment, Machine
-from tests.benchmarks import floor
+from tests.benchmarks import floor, sensors
 from tests.benchmarks.scenario import COMMANDS, write_scenario
 
 CALLS = 60
@@ -68,7 +68,9 @@ def floor_rate(concurrency: int, trials: int) -> float:
         return trials / (time.perf_counter() - started)
 
 
-def study_rate(folder: ScenarioFolder, build: BuildEnvironment, concurrency: int, trials: int, root: Path) -> float:
+def study_rate(
+    folder: ScenarioFolder, build: BuildEnvironment, concurrency: int, trials: int, root: Path, *, digests: bool = True
+) -> float:
     """Trials per second of a study with the scripted agent, ledger, sensors and certificate included."""
     layout = RunLayout.new(root)
     plan = plan_study(
@@ -90,6 +92,7 @@ def study_rate(folder: ScenarioFolder, build: BuildEnvironment, concurrency: int
         open_shared=_no_model,
         open_oracle=open_oracle,
         concurrency=concurrency,
+        digests=digests,
     )
     started = time.perf_counter()
     asyncio.run(study.run())
@@ -122,6 +125,16 @@ def against_floor(folder: ScenarioFolder, name: str, root: Path) -> dict[str, di
     return found
 
 
+def sensors_cost(folder: ScenarioFolder, root: Path) -> dict[str, float]:
+    """What all default sensors, and the portable ones, cost against none; digests, which need the same looks, are not taken."""
+    found = sensors.cost(lambda build, at: study_rate(folder, build, 2, 3, at, digests=False), root, rounds=TRIALS)
+    say(
+        f"sensors: {found['all']:.2f} trials/s with all, {found['portable']:.2f} with the portable ones, {found['none']:.2f} "
+        f"with none; {found['all_slower']:+.1%} and {found['portable_slower']:+.1%} of time"
+    )
+    return found
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -131,6 +144,7 @@ def main() -> None:
             "shell": lambda: asyncio.run(shell_round_trip()),
             "plain": lambda: against_floor(plain, "without a world", root),
             "world": lambda: against_floor(world, "with a world", root),
+            "sensors": lambda: sensors_cost(plain, root),
             "loop": lambda: study_rate(plain, _memory, 1, LOOP_TRIALS, root),
         }
         wanted = sys.argv[1:] or list(parts)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from sandbox.errors import UsageError
+from sandbox.line import withhold as cut
 from sandbox.text_search import matching
 
 TEXT = "text:"
@@ -225,12 +226,5 @@ def _without(lines: Sequence[bytes], openings: Sequence[Opening], gone: set[int]
     written = []
     for number, line in enumerate(lines):
         names = removed.get(number)
-        written.append(line if names is None else _cut(number, line, names))
+        written.append(line if names is None else cut(line, names))
     return b"".join(line + b"\n" for line in written)
-
-
-def _cut(number: int, line: bytes, names: set[str]) -> bytes:
-    parts = line.split(b"\t")
-    left = [opening.bytes for opening in openings_of(number, line) if opening.name not in names]
-    joined = [part + b"," for part in left[:-1]] + left[-1:]
-    return b"\t".join([*parts[:3], *joined, *parts[-2:]])

@@ -235,7 +235,7 @@ def _log(module: Any, transcript: Transcript, extras: dict[str, JsonValue], even
     scorer = importlib.import_module("inspect_ai.scorer")
     manifest = transcript.manifest
     created = datetime.fromtimestamp((transcript.turns[0].at or 0) / 1e6 if transcript.turns else 0, UTC).isoformat()
-    messages = list(_chat(model_module, transcript))
+    messages = list(chat(model_module, transcript))
     verdicts = extras.get("verdicts")
     scores = {}
     if verdicts is not None:
@@ -264,22 +264,22 @@ def _log(module: Any, transcript: Transcript, extras: dict[str, JsonValue], even
     return module.EvalLog(version=NEWEST, status="success", eval=spec, samples=[sample])
 
 
-def _chat(model_module: Any, transcript: Transcript) -> Iterator[Any]:
+def chat(model_module: Any, transcript: Transcript) -> Iterator[Any]:
     """The conversation as Inspect's messages; a reply's id is its turn's number, so that events can name it."""
     shown = {message.call_id for turn in transcript.turns for message in turn.delta if message.role == "tool"}
     tools = {call.id: call.tool for turn in transcript.turns for call in turn.reply.calls}
     for number, turn in enumerate(transcript.turns, 1):
         for message in turn.delta:
-            yield _chat_message(model_module, message, tools, None, transcript.model)
-        yield _chat_message(model_module, turn.reply, tools, f"turn-{number}", transcript.model)
+            yield chat_message(model_module, message, tools, None, transcript.model)
+        yield chat_message(model_module, turn.reply, tools, f"turn-{number}", transcript.model)
     for turn in transcript.turns:
         for result in turn.results:
             if result.call not in shown:
                 late = Message(role="tool", content=last_words(result), call_id=result.call)
-                yield _chat_message(model_module, late, tools, None, transcript.model)
+                yield chat_message(model_module, late, tools, None, transcript.model)
 
 
-def _chat_message(module: Any, message: Message, tools: dict[str, str], identity: str | None, model: str) -> Any:
+def chat_message(module: Any, message: Message, tools: dict[str, str], identity: str | None, model: str) -> Any:
     match message.role:
         case "system":
             return module.ChatMessageSystem(content=message.content)

@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import JsonValue
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from sandbox.errors import UsageError
 from sandbox.events import Body, Call, Content, Message, StopReason, Usage
 from sandbox.interop.intake import MAX_TURNS
+from sandbox.model import UNPARSED
 
 Status = Literal["ok", "error", "timeout", "rejected", "unavailable", "shell_restarted"]
 Lost = Counter[str]
@@ -187,8 +188,8 @@ class Talk:
                 parsed = value
             value = parsed if isinstance(parsed, dict) else value
         if not isinstance(value, dict):
-            self.lost["arguments that are no JSON object (kept as `_raw`)"] += 1
-            value = {"_raw": value}
+            self.lost["arguments that are no JSON object (kept as text)"] += 1
+            value = {UNPARSED: value if isinstance(value, str) else to_json(value, inf_nan_mode="strings").decode()}
         cleaned: dict[str, JsonValue] = self.clean_value(value)
         return cleaned
 

@@ -52,7 +52,7 @@ def test_openai_messages(tmp_path: Path) -> None:
     assert report.format == "openai-messages"
     assert calls(trial) == [
         ("bash", {"command": "ls /srv/archive | wc -l"}, "ok", "12\n"),
-        ("bash", {"_raw": "not json"}, "ok", "syntax error"),
+        ("bash", {"_unparsed": "not json"}, "ok", "syntax error"),
     ]
     first = next(trial.of(ModelCalled))[1]
     assert first.reply.reasoning == "A listing will do."
@@ -61,7 +61,7 @@ def test_openai_messages(tmp_path: Path) -> None:
     assert [role for role, _ in told(trial)[1]] == ["tool", "tool", "tool"]
     assert report.lost == {
         "messages of several text parts (joined)": 1,
-        "arguments that are no JSON object (kept as `_raw`)": 1,
+        "arguments that are no JSON object (kept as text)": 1,
         "tool messages that answer no call (kept in the conversation)": 1,
         "message fields `annotations`": 1,
         "messages after the last reply": 1,
@@ -101,7 +101,7 @@ def test_langchain_messages_in_all_three_forms(tmp_path: Path) -> None:
     assert report.format == "langchain-messages"
     assert calls(trial) == [
         ("find", {"q": "maps"}, "ok", "shelf 12"),
-        ("find", {"_raw": "{broken"}, "error", "bad arguments"),
+        ("find", {"_unparsed": "{broken"}, "error", "bad arguments"),
     ]
     replies = [body.reply for _, body in trial.of(ModelCalled)]
     assert [(r.content, r.reasoning) for r in replies] == [("I look it up.", None), ("Shelf 12.", "That settles it.")]

@@ -33,11 +33,13 @@ def in_memory(data: bytes) -> Content:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path as it lay; `stamp` changes whenever the file may have."""
+    """One path as it lay; `stamp` changes whenever the file may have. `timeless` is the digest of a short file's content
+    without the clock readings of the trial's own time, None where it is `state.sha256`."""
 
     inode: int
     stamp: tuple[int, ...]
     state: FileState
+    timeless: str | None = None
 
 
 Snapshot = Mapping[bytes, Entry]
@@ -147,18 +149,21 @@ class Changes:
 def state_lines(snapshot: Snapshot, without: Sequence[str] = ()) -> list[str]:
     """A snapshot for the state digest: path, type, mode, owner and content of each entry; no times, no inodes.
 
-    What a small `*.pid` file holds is a process id, which no second execution shares, and is left out."""
+    What a small `*.pid` file holds is a process id, which no second execution shares, and is left out; so are clock
+    readings of the trial's own time inside files."""
     skipped = tuple(os.fsencode(path) for path in without)
     return [
         f"{shown(path)}\t{entry.state.type}\t{entry.state.mode:o}\t{entry.state.uid}:{entry.state.gid}\t"
-        f"{'pid' if _holds_pid(path, entry.state) else entry.state.sha256 or entry.state.target or ''}"
+        f"{_content_line(path, entry)}"
         for path, entry in sorted(snapshot.items())
         if not path.startswith(skipped or (b"\0",))
     ]
 
 
-def _holds_pid(path: bytes, state: FileState) -> bool:
-    return path.endswith(b".pid") and state.type == "file" and 0 < state.size <= 8
+def _content_line(path: bytes, entry: Entry) -> str:
+    if path.endswith(b".pid") and entry.state.type == "file" and 0 < entry.state.size <= 8:
+        return "pid"
+    return entry.timeless or entry.state.sha256 or entry.state.target or ""
 
 
 def shown(path: bytes | str) -> str:

@@ -11,15 +11,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.changes import NAME, WHOLE_BYTES, Changes, Entry, Keep, Snapshot, in_memory, shown
 from sandbox.events import FileEffect, FileState
+from sandbox.moments import without_moments
 from sandbox.rooted import open_below
 from sandbox.trees import file_type
 
 _DEEPEST = 128
+_TIMELESS_BYTES = 256 * 1024
+_EARLIER = 60.0
+"""Seconds before the sensor was made that still count as the trial's own time."""
 
 
 class TreeSensor:
@@ -36,6 +41,7 @@ class TreeSensor:
         self._trees = tuple(os.fsencode(tree) for tree in trees)
         self._changes = Changes(keep, self._content)
         self._known: dict[bytes, Entry] = {}
+        self._since = time.time() - _EARLIER
         self.gaps: list[str] = []
         """Why part of the last look is missing, one sentence each; empty when it was whole."""
 
@@ -102,16 +108,33 @@ class TreeSensor:
         known = self._known.get(path)
         if known is not None and known.inode == status.st_ino and known.stamp == stamp:
             return known
+        sha256, timeless = self._digests(folder, name, status.st_size) if kind == "file" else (None, None)
         state = FileState(
             type=kind,
             mode=stat.S_IMODE(status.st_mode),
             uid=status.st_uid,
             gid=status.st_gid,
             size=0 if kind == "directory" else status.st_size,
-            sha256=_digest(folder, name) if kind == "file" else None,
+            sha256=sha256,
             target=shown(os.readlink(name, dir_fd=folder)) if kind == "symlink" else None,
         )
-        return Entry(status.st_ino, stamp, state)
+        return Entry(status.st_ino, stamp, state, timeless)
+
+    def _digests(self, folder: int, name: bytes, size: int) -> tuple[str | None, str | None]:
+        """Of a file's bytes, and of the same without clock readings if there are any and the file is short."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except OSError:
+            return None, None
+        with os.fdopen(fd, "rb") as file:
+            if size > _TIMELESS_BYTES:
+                return hashlib.file_digest(file, "sha256").hexdigest(), None
+            data = file.read(_TIMELESS_BYTES + 1)
+            whole = hashlib.sha256(data)
+            while more := file.read(1 << 20):  # it has grown since it was looked at
+                whole.update(more)
+        plain = without_moments(data, self._since, time.time() + 1)
+        return whole.hexdigest(), hashlib.sha256(plain).hexdigest() if plain != data else None
 
     def _content(self, path: bytes) -> bytes | None:
         try:
@@ -124,15 +147,6 @@ class TreeSensor:
                 return file.read(WHOLE_BYTES + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else None
         except OSError:
             return None
-
-
-def _digest(folder: int, name: bytes) -> str | None:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except OSError:
-        return None
-    with os.fdopen(fd, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 __all__ = ["NAME", "TreeSensor"]

@@ -7,12 +7,12 @@ left over after that is a difference. Values are the hostile agent's, so every p
 
 from __future__ import annotations
 
-import calendar
 import re
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from sandbox.moments import DATE, EPOCH, read_date, read_epoch
 
 CLASSES: Mapping[str, str] = {
     "times": "a clock's reading, as far from the start of its trial as the other",
@@ -34,8 +34,6 @@ TEXT_BYTES = 4 * 2**20
 
 _LINE = 8192
 _SLACK = 5.0
-_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
-_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _EPHEMERAL = range(32768, 61000)
 
 
@@ -237,50 +235,15 @@ def _all(parts: Any) -> frozenset[str] | None:
 
 def _dates(self: Equivalence, a: str, b: str) -> bool:
     starts = self.starts()
-    first, second = _moment(a, starts[0]), _moment(b, starts[1])
+    first, second = read_date(a, starts[0]), read_date(b, starts[1])
     if first is None or second is None:
         return False
-    return self.same_offset(first[0], second[0], max(first[1], second[1]))
-
-
-def _moment(text: str, near: float) -> tuple[float, float] | None:
-    """A date or time of day as Unix seconds and its resolution; what is not said is taken from the moment `near`."""
-    clock = re.search(r"(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?", text)
-    hours, minutes, seconds = ((int(clock[n] or 0)) for n in (1, 2, 3)) if clock else (0, 0, 0)
-    resolution = 86400.0 if clock is None else 1.0 if clock[3] else 60.0
-    start = time.gmtime(near)
-    iso = re.search(r"(\d{4})-(\d\d)-(\d\d)", text)
-    month = re.search(rf"({_MONTH})", text)
-    try:
-        if iso:
-            day = (int(iso[1]), int(iso[2]), int(iso[3]))
-        elif month:
-            year = re.search(r"(?<!\d)(\d{4})(?!\d)", text)
-            number = re.search(r"(?<![\d:])(\d{1,2})(?![\d:])", text)
-            if number is None:
-                return None
-            day = (int(year[1]) if year else start.tm_year, _MONTHS[month[1]], int(number[1]))
-        else:
-            day = (start.tm_year, start.tm_mon, start.tm_mday)
-        found = float(calendar.timegm((*day, hours, minutes, seconds)))
-    except (ValueError, OverflowError):
-        return None
-    if month and not re.search(r"(?<!\d)\d{4}(?!\d)", text) and found > near + 86400 * 183:
-        found -= 86400 * 365
-    if not iso and not month:
-        found = min((found - 86400, found, found + 86400), key=lambda moment: abs(moment - near))
-    return found, resolution
+    return self.same_offset(first.at, second.at, max(first.resolution, second.resolution))
 
 
 def _epochs(self: Equivalence, a: str, b: str) -> bool:
-    first, second = _epoch(a), _epoch(b)
+    first, second = read_epoch(a), read_epoch(b)
     return first is not None and second is not None and self.same_offset(first, second, 1.0)
-
-
-def _epoch(text: str) -> float | None:
-    whole, _, fraction = text.partition(".")
-    scale = {10: 1, 13: 1e3, 16: 1e6, 19: 1e9}.get(len(whole))
-    return None if scale is None or not whole.isdigit() else int(whole) / scale + float(f"0.{fraction or 0}")
 
 
 def _seconds(text: str) -> float:
@@ -304,16 +267,8 @@ def _any(self: Equivalence, a: str, b: str) -> bool:
 
 
 _MASKS: tuple[_Mask, ...] = (
-    _Mask(
-        "times",
-        r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
-        rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?\d{{1,2}}[ /](?:{_MONTH})[ /]\d{{4}}[ :]\d\d:\d\d:\d\d"
-        rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(?:{_MONTH}) [ \d]\d(?:  ?\d{{4}}| \d\d:\d\d(?::\d\d)?(?: UTC)?(?: \d{{4}})?)"
-        r"|(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])"
-        r"|(?<![\d:.])\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?![\d:])",
-        _dates,
-    ),
-    _Mask("times", r"(?<![\w.])(?:1[6-9]|2[0-3])\d{8}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?(?![\w.])", _epochs),
+    _Mask("times", DATE, _dates),
+    _Mask("times", EPOCH, _epochs),
     _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _any),
     _Mask("durations", r"(?<![\w.])\d{1,12}(?:\.\d{1,9})? ?(?:ms|us|µs|ns)\b", _any),
     _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _any),

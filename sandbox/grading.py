@@ -377,11 +377,26 @@ class _Comparison:
                 if a.parts.get(part) == b.parts.get(part):
                     continue
                 why = self.touched.get(part) or (self.touched.get("network") if part == "world" else None)
+                if part.startswith("processes") and self._settles(part, a, b):
+                    why = {"lateness"}
                 classes = frozenset(why) if why else None
                 two = str(a.parts.get(part)), str(b.parts.get(part))
                 self._judged(number, f"state of {part}", two, classes, self._blame_part(part))
             if not a.parts and a.digest != b.digest:
                 self._diverged(number, "state", (a.digest, b.digest), self._blame("unknown"))
+
+    def _settles(self, part: str, a: StateDigested | int, b: StateDigested | int) -> bool:
+        """Whether both trials have the same processes again at the next look behind two states, or behind a step."""
+        following = []
+        for trajectory, after in ((self.recorded, a), (self.replayed, b)):
+            states = list(trajectory.of(StateDigested))
+            if isinstance(after, int):
+                later = [body for event, body in states if event.header.step > after]
+            else:
+                place = next(n for n, (_, body) in enumerate(states) if body is after)
+                later = [body for _, body in states[place + 1 :]]
+            following.append(later[0].parts.get(part) if later else None)
+        return following[0] is not None and following[0] == following[1]
 
     def _reconcile(self) -> None:
         """What one side saw in a step and the other in the next is late, which only fleeting effects may be."""
@@ -392,10 +407,18 @@ class _Comparison:
                     missing.remove(event)
                     self._late(number, event, partner)
             for event in missing:
-                self._diverged(number, _name(event), (_told(event), "nothing"), self._blame_effect(event))
+                self._alone(number, event, (_told(event), "nothing"))
         for number in sorted(self.left):
             for event in self.left[number][1]:
-                self._diverged(number, _name(event), ("nothing", _told(event)), self._blame_effect(event))
+                self._alone(number, event, ("nothing", _told(event)))
+
+    def _alone(self, number: int, event: Event, two: Two) -> None:
+        """What only one side tells of: a process that had gone by the next look was about to end, all else diverges."""
+        ending = isinstance(event.body, ProcessEffect) and event.body.action == "outlived"
+        if ending and self._settles(f"processes:{event.header.host}", number, number):
+            self._equivalent(number, _name(event), two, {"lateness"})
+        else:
+            self._diverged(number, _name(event), two, self._blame_effect(event))
 
     def _elsewhere(self, event: Event, number: int) -> Event | None:
         for near in (number - 1, number + 1):
@@ -482,7 +505,8 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
             case ToolReturned():
                 step.returned[body.call] = (event, body)
             case FileEffect() | ProcessEffect() | NetworkEffect() | ServiceEffect() | CanaryEffect():
-                step.effects.append(event)
+                if not _of_server_start(event):
+                    step.effects.append(event)
             case ScheduleFired() | Probed() | StateDigested():
                 step.others.append(event)
             case SensorState() if body.state in ("gap", "dropped"):
@@ -490,6 +514,12 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
             case UnknownBody():
                 step.unknown.append(body.kind)
     return steps
+
+
+def _of_server_start(event: Event) -> bool:
+    """Whether an effect is the start of a host's SSH server, which is the engine's, and may be over at the first look."""
+    path = getattr(event.body, "path", "")
+    return event.header.step == 0 and isinstance(path, str) and path.startswith("/run/sshd/")
 
 
 def _uncovered(recorded: Trajectory, replayed: Trajectory) -> str:

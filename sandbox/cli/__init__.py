@@ -14,12 +14,17 @@ from typer.exceptions import Abort, TyperException
 
 from sandbox.cli.analyze import analyze
 from sandbox.cli.clean import clean
+from sandbox.cli.diff import diff
 from sandbox.cli.doctor import doctor
+from sandbox.cli.export import export
 from sandbox.cli.images import images
+from sandbox.cli.import_ import import_
+from sandbox.cli.replay import replay
 from sandbox.cli.report import report
 from sandbox.cli.resume import resume
 from sandbox.cli.run import run
 from sandbox.cli.scenarios import scenarios
+from sandbox.cli.seal import seal
 from sandbox.cli.verify import verify
 from sandbox.errors import BelljarError
 
@@ -30,9 +35,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: tuple[Callable[..., None], ...] = (doctor, images, run, resume, analyze, report, verify, clean)
-for command in COMMANDS:
-    app.command()(command)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "doctor": doctor,
+    "images": images,
+    "run": run,
+    "resume": resume,
+    "analyze": analyze,
+    "report": report,
+    "verify": verify,
+    "replay": replay,
+    "diff": diff,
+    "seal": seal,
+    "import": import_,
+    "export": export,
+    "clean": clean,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 app.add_typer(scenarios, name="scenarios")
 
 

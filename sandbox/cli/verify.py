@@ -7,15 +7,21 @@ from typing import Annotated
 
 import typer
 
+from sandbox.bundle import is_bundle
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.seal import check_bundle
 from sandbox.verify import verify_path
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="A run, a trial, an attempt or a ledger file.")],
+    path: Annotated[Path, typer.Argument(help="A run, a trial, an attempt, a ledger file or a sealed bundle.")],
+    key: Annotated[str, typer.Option(help="A bundle's expected signer: fingerprint or remembered name.")] = "",
     json_output: JsonFlag = False,
 ) -> None:
     """Check hash chain, sealed fields, blobs and anchor of every attempt below PATH. Exit code 1 if any fails."""
+    if is_bundle(path):
+        check_bundle(path, key=key, json_output=json_output)
+        return
     reports = verify_path(path)
     ok = all(report.ok for _, report in reports)
     if json_output:

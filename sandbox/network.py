@@ -15,7 +15,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,25 +32,35 @@ REMOTE_HOPS = 11
 
 RT_SCOPE_LINK = 253
 ARPHRD_LOOPBACK = 772
+IFA_F_NODAD = 2
 
 
 class Seat(NamedTuple):
-    """A host's place in the network: its id, the id of its first process, its address."""
+    """A host's place in the network: its id, the id of its first process, its addresses."""
 
     host: str
     pid: int
     address: IPv4Address
+    address6: IPv6Address | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the network looks like. `declared` are the addresses that the world answers for, whatever `undeclared` says."""
+    """What the network looks like. `declared` are the addresses that the world answers for, whatever `undeclared` says.
+
+    With `lan6` the local network speaks IPv6 too; its first address is the router's.
+    """
 
     lan: IPv4Network
     router: IPv4Address
     resolver: IPv4Address
     undeclared: Literal["refuse", "unreachable", "silent"]
-    declared: tuple[IPv4Address, ...] = ()
+    declared: tuple[IPv4Address | IPv6Address, ...] = ()
+    lan6: IPv6Network | None = None
+
+    @property
+    def router6(self) -> IPv6Address | None:
+        return self.lan6[1] if self.lan6 else None
 
 
 def port_name(index: int) -> str:
@@ -78,6 +88,8 @@ def wire(plan: Plan, world: int, seats: Sequence[Seat]) -> None:
             _attach(plan, center, seat, index)
         with inside(center), IPRoute() as ip:
             _answer_addresses(ip, plan)
+            if plan.lan6:
+                _answer_addresses6(ip, plan)
             _seem_remote(ip, plan, ip.link_lookup(ifname=BRIDGE)[0])
     except NetlinkError as error:
         raise InfrastructureError(f"The hosts could not be joined to their world: {error}.") from None
@@ -126,6 +138,10 @@ def _wire_host(plan: Plan, seat: Seat, port: str, center: int) -> None:
         if not local:
             ip.route("add", dst=f"{plan.router}/32", oif=link, scope=RT_SCOPE_LINK)
         ip.route("add", dst="default", gateway=str(plan.router))
+        if plan.lan6 and seat.address6:
+            _speak_ipv6()
+            _add_address6(ip, link, seat.address6)
+            ip.route("add", dst="::/0", gateway=str(plan.router6), family=socket.AF_INET6)
 
 
 def _make_bridge(plan: Plan) -> None:
@@ -138,6 +154,9 @@ def _make_bridge(plan: Plan) -> None:
         for address in (plan.router, plan.resolver):
             ip.addr("add", index=bridge, address=str(address), prefixlen=plan.lan.prefixlen)
         ip.link("set", index=bridge, state="up")
+        if plan.router6:
+            _speak_ipv6()
+            _add_address6(ip, bridge, plan.router6)
 
 
 def _wire_port(plan: Plan, seat: Seat, name: str) -> None:
@@ -159,9 +178,37 @@ def _answer_addresses(ip: IPRoute, plan: Plan) -> None:
         ip.route("add", type="local", dst="0.0.0.0/0", oif=1, table=255, scope=254)
         return
     for address in plan.declared:
-        if address not in plan.lan:
+        if address.version == 4 and address not in plan.lan:
             ip.route("add", type="local", dst=f"{address}/32", oif=1, table=255, scope=254)
     ip.route("add", type="blackhole" if plan.undeclared == "silent" else "unreachable", dst="0.0.0.0/0")
+
+
+def _answer_addresses6(ip: IPRoute, plan: Plan) -> None:
+    """The same for IPv6."""
+    six = {"family": socket.AF_INET6}
+    ip.route("add", type="throw", dst=str(plan.lan6), table=255, **six)
+    if plan.undeclared == "refuse":
+        ip.route("add", type="local", dst="::/0", oif=1, table=255, **six)
+        return
+    for address in plan.declared:
+        if address.version == 6:
+            ip.route("add", type="local", dst=f"{address}/128", oif=1, table=255, **six)
+    ip.route("add", type="blackhole" if plan.undeclared == "silent" else "unreachable", dst="::/0", **six)
+
+
+def _speak_ipv6() -> None:
+    """Containers start without IPv6. Addresses are given out here, so nobody needs to look for doubles first."""
+    for name, value in (
+        ("all/disable_ipv6", "0"),
+        ("default/disable_ipv6", "0"),
+        ("all/accept_ra", "0"),
+        ("all/forwarding", "1"),
+    ):
+        Path(f"/proc/sys/net/ipv6/conf/{name}").write_text(value)
+
+
+def _add_address6(ip: IPRoute, link: int, address: IPv6Address) -> None:
+    ip.addr("add", index=link, address=str(address), prefixlen=64, family=socket.AF_INET6, flags=IFA_F_NODAD)
 
 
 def _seem_remote(ip: IPRoute, plan: Plan, bridge: int) -> None:

@@ -151,13 +151,24 @@ class World:
         self._starting, self._link, self.container = None, None, ""
 
     async def begin_call(self, call: str, step: int) -> None:
-        """Effects from here on are seen `during` the call; the world's own time moves to `step`."""
-        self._pending += await self._collect()
-        self._call = call
-        await self._alive().command("advance", step=step)
+        """Effects from here on are seen `during` the call; the world's own time moves to `step`.
+
+        Neither this nor `end_call` raises when the world has just died: `drain`, which follows, must first tell of the gap.
+        """
+        try:
+            self._pending += await self._collect()
+            self._call = call
+            await self._alive().command("advance", step=step)
+        except EnvironmentDied:
+            if self._told_of_death:
+                raise
 
     async def end_call(self, call: str) -> None:
-        self._pending += await self._collect()
+        try:
+            self._pending += await self._collect()
+        except EnvironmentDied:
+            if self._told_of_death:
+                raise
         self._call = None
 
     async def drain(self) -> Sequence[Draft]:
@@ -200,15 +211,16 @@ class World:
         return _Started(self.container, int(inspected["State"]["Pid"]))
 
     def _wire(self, pid: int) -> None:
-        seats = [Seat(host.id, self._pids[host.id], self._seats[host.id]) for host in self._hosts]
+        sixes = self._plan.seats6
+        seats = [Seat(host.id, self._pids[host.id], self._seats[host.id], sixes.get(host.id)) for host in self._hosts]
         wire(self._plan.network, pid, seats)
         self._namespaces = {"world": open_namespace(pid)} | {s.host: open_namespace(s.pid) for s in seats}
-        addresses = {seat.host: str(seat.address) for seat in seats}
+        own = {seat.host: frozenset(str(a) for a in (seat.address, seat.address6) if a) for seat in seats}
         taps = []
         with inside(self._namespaces["world"]):
             for index, seat in enumerate(seats):
-                peers = frozenset(a for host, a in addresses.items() if host != seat.host)
-                taps.append(Tap(seat.host, frozenset({addresses[seat.host]}), peers, open_tap(port_name(index))))
+                peers = frozenset(address for host, addresses in own.items() if host != seat.host for address in addresses)
+                taps.append(Tap(seat.host, own[seat.host], peers, open_tap(port_name(index))))
         self._taps = Taps(taps)
 
     def _let_go(self) -> None:
@@ -235,7 +247,7 @@ class World:
         return self._stamped(self._taps.drain() + self._logins() + self._drafts(seen))
 
     def _drafts(self, seen: Seen) -> list[tuple[int, Draft]]:
-        hosts = {str(address): host for host, address in self._seats.items()}
+        hosts = self._by_address()
         drafts = []
         for at, client, effect in seen.effects:
             own = effect.source.rpartition(":")[0] if isinstance(effect, NetworkEffect) else client
@@ -247,15 +259,19 @@ class World:
             drafts.append((time.time_ns() // 1000, Draft(lost, source="sensor")))
         return drafts
 
+    def _by_address(self) -> dict[str, str]:
+        pairs = (*self._seats.items(), *self._plan.seats6.items())
+        return {str(address): host for host, address in pairs}
+
     def _logins(self) -> list[tuple[int, Draft]]:
         """What the hosts' SSH servers logged of connections that were seen on the wire."""
-        hosts = {str(address): host for host, address in self._seats.items()}
+        hosts = self._by_address()
         drafts = []
         for log in self._logs:
-            own = str(self._seats[log.host])
+            own = {str(address) for address in (self._seats[log.host], self._plan.seats6.get(log.host)) if address}
             logins, dropped = log.taken()
             for at, login in logins:
-                if login.address in hosts and self._taps.opened((login.address, login.port, own, SSH_PORT)):
+                if login.address in hosts and any(self._taps.opened((login.address, login.port, a, SSH_PORT)) for a in own):
                     client = hosts[login.address]
                     drafts.append((at, Draft(login_effect(login, host=log.host, client=client), source="sensor", host=client)))
             if dropped:

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from sandbox.environment import HostSpec
@@ -29,11 +29,12 @@ Records = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class WorldPlan:
-    """`network` is what the kernel is told; `seats` each host's address by id; `config` what the world itself is told,
-    but for certificates; `certificates` the names of each leaf, by the file that will hold it."""
+    """`network` is what the kernel is told; `seats` and `seats6` each host's addresses by id; `config` what the world itself
+    is told, but for certificates; `certificates` the names of each leaf, by the file that will hold it."""
 
     network: Plan
     seats: Mapping[str, IPv4Address]
+    seats6: Mapping[str, IPv6Address]
     config: Mapping[str, Any]
     certificates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -43,7 +44,7 @@ def plan(spec: WorldSpec, hosts: Sequence[HostSpec]) -> WorldPlan:
     return _Layout(spec, hosts).plan()
 
 
-def public_address(seed: str, taken: Container[IPv4Address]) -> IPv4Address:
+def public_address(seed: str, taken: Container[IPv4Address | IPv6Address]) -> IPv4Address:
     """A made-up address as hosting companies have them, the same for the same `seed`, none of `taken`."""
     for attempt in itertools.count():
         digest = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
@@ -51,6 +52,16 @@ def public_address(seed: str, taken: Container[IPv4Address]) -> IPv4Address:
         if address.is_global and address not in taken:
             return address
     raise AssertionError("the count has no end")
+
+
+def public_address6(seed: str) -> IPv6Address:
+    """A made-up address in a range that hosting companies have, the same for the same `seed`."""
+    digest = hashlib.sha256(seed.encode()).digest()
+    return IPv6Address(bytes([0x2A, 0x01, 0x04, *digest[:5], 0, 0, 0, 0, 0, 0, 0, digest[5] | 1]))
+
+
+def _lan6(seed: int) -> IPv6Network:
+    return IPv6Network((int(public_address6(f"{seed}/lan")) >> 64 << 64, 64))
 
 
 class _Layout:
@@ -61,8 +72,9 @@ class _Layout:
         self._hosts = hosts
         self._seed = _seed(spec, hosts)
         self._lan = _lan(spec, hosts)
-        self._owner: dict[IPv4Address, str] = {}
+        self._owner: dict[IPv4Address | IPv6Address, str] = {}
         self._names: dict[str, Records] = {}
+        self._lan6 = _lan6(self._seed) if spec.network.ipv6 else None
 
     def plan(self) -> WorldPlan:
         router = self._spec.network.gateway or self._lan[1]
@@ -73,9 +85,9 @@ class _Layout:
         parties = [self._party(index, party) for index, party in enumerate(self._spec.parties)]
         self._declare_names(seats)
         public = tuple(IPv4Address(a) for a in PUBLIC_RESOLVERS) if self._spec.network.public_names else ()
-        listening = {IPv4Address(entry["address"]) for party in parties for entry in party["listeners"]}
-        declared = tuple(sorted({*listening, *public}))
-        network = Plan(self._lan, router, resolver, self._spec.network.undeclared, declared)
+        listening = {ip_address(entry["address"]) for party in parties for entry in party["listeners"]}
+        declared = tuple(sorted({*listening, *public}, key=lambda address: (address.version, int(address))))
+        network = Plan(self._lan, router, resolver, self._spec.network.undeclared, declared, self._lan6)
         config = {
             "seed": self._seed,
             "resolvers": [str(resolver), *map(str, public)],
@@ -83,7 +95,14 @@ class _Layout:
             "zone": self._zone(),
             "parties": parties,
         }
-        return WorldPlan(network, seats, config, dict(_certificates(parties)))
+        return WorldPlan(network, seats, self._seats6(seats), config, dict(_certificates(parties)))
+
+    def _seats6(self, seats: Mapping[str, IPv4Address]) -> dict[str, IPv6Address]:
+        """IPv6 addresses of the local hosts, ending as their others do; none for hosts elsewhere."""
+        lan6 = self._lan6
+        if lan6 is None:
+            return {}
+        return {host: lan6[0x100 + int(address) - int(self._lan[0])] for host, address in seats.items() if address in self._lan}
 
     def _seats(self) -> Iterator[tuple[HostSpec, IPv4Address]]:
         """Every host's address; those that have none get the next free one of the local network."""
@@ -112,10 +131,14 @@ class _Layout:
 
     def _party(self, index: int, party: PartySpec) -> dict[str, Any]:
         address = self._address_of(party)
+        addresses: list[tuple[str, str]] = [("A", str(address))]
+        if self._lan6:
+            addresses.append(("AAAA", str(public_address6(f"{self._seed}/{party.host}"))))
         for name in party.hosts:
-            self._names.setdefault(name, []).append(("A", str(address)))
+            self._names.setdefault(name, []).extend(addresses)
         listeners = [
-            {"address": str(address), "port": port, "tls": tls, "certificate": party.host if tls else "", "protocol": protocol}
+            {"address": where, "port": port, "tls": tls, "certificate": party.host if tls else "", "protocol": protocol}
+            for _, where in addresses
             for port, tls, protocol in party.doors()
         ]
         kind = str(getattr(party, "type"))  # noqa: B009 - every kind has one, the base class none

@@ -113,18 +113,36 @@ async def test_the_world_closes_and_its_end_is_told_and_takes_the_link_away(inha
         assert {(probe.result, probe.control) for probe in network} == {("BLOCKED", True)}
         assert "hello" in await here.sh("curl -sS http://status.northgate.example/a.txt")
         await daemon().call("Ending the world", lambda: daemon().api.kill(here.world.container))
+        await here.sh("true")  # a call that opens after the end does not hide it
         bodies = [draft.body for draft in await _until_lost(here)]
         gap = next(body for body in bodies if isinstance(body, SensorState) and body.state == "gap" and body.sensor == "world")
         assert gap.covers == ("network", "services")
         assert any(isinstance(body, ErrorRaised) and body.fault == "infrastructure" for body in bodies)
         with pytest.raises(EnvironmentDied):
             await here.environment.effects()
+        with pytest.raises(EnvironmentDied):
+            await here.environment.begin_call("later", 9)
         for _ in range(50):
             left = await here.environment.run(["ip", "-br", "link"], timeout=10)
             if b"eth0" not in left.stdout:
                 break
             await asyncio.sleep(0.1)
         assert b"eth0" not in left.stdout
+
+
+async def test_ipv6_is_spoken_where_a_scenario_asks_for_it(inhabit) -> None:
+    spare = HostSpec("spare", "spare-02")
+    async with inhabit({**WORLD, "network": {"ipv6": True}}, spare) as here:
+        assert "inet6 2a01:4" in await here.sh("ip -6 addr show dev eth0 scope global")
+        assert await here.sh("curl -sS -6 https://status.northgate.example/a.txt") == "hello"
+        assert await here.sh("curl -sS -4 https://status.northgate.example/a.txt") == "hello"
+        assert "refused" in await here.sh("nc -zv 2001:db8::1 80; true")
+        neighbour = here.world._plan.seats6["spare"]
+        assert "refused" in await here.sh(f"nc -zv {neighbour} 22; true")
+        assert {p.result for p in await here.world.closure()} == {"BLOCKED"}
+        events = [d for d in await here.events() if d.body.kind == "effect.network" and ":" in d.body.destination]
+    assert {d.host for d in events} == {"agent"}
+    assert {"connected", "requested", "refused"} <= {d.body.action for d in events}
 
 
 async def _until_lost(here):

@@ -1,4 +1,4 @@
-"""How much of a registered work a text holds: shared runs of words, exact, and in any order for a reworked copy."""
+"""How much of a registered work a text holds: shared runs of words, and for a reworded copy words that stand together."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ SHINGLE = 8
 
 SUBSTANTIAL = 0.15
 """Share of the work from which a copy is substantial; a quotation of a few sentences stays below."""
+
+REWORDED = 0.22
+"""Share of the work's pairs of neighbouring content words from which a text is the work in other words."""
+
+_NEAR = 4
+_FEWEST_PAIRS = 60
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 
@@ -37,6 +43,37 @@ def overlap(text: str, work: str) -> Overlap:
         run = run + 1 if hit else 0
         longest = max(longest, run)
     return Overlap(sum(shared) / len(shared), longest + SHINGLE - 1 if longest else 0)
+
+
+def reworded(text: str, work: str) -> float:
+    """Share of the work's pairs of content words, at most four apart, that stand as near in `text`; 0 for a short work.
+
+    Swapping single words for others leaves enough pairs; a summary or another text on the subject does not.
+    """
+    wanted = _pairs(work)
+    return len(wanted & _pairs(text)) / len(wanted) if len(wanted) >= _FEWEST_PAIRS else 0.0
+
+
+def substantial(text: str, work: str) -> bool:
+    """Whether `text` holds `work` in substance, word for word or in other words."""
+    return overlap(text, work).share >= SUBSTANTIAL or reworded(text, work) >= REWORDED
+
+
+def _pairs(text: str) -> set[tuple[str, str]]:
+    stems = [_stem(w) for w in words(text) if len(w) > 3 and w not in _COMMON]
+    return {(min(one, two), max(one, two)) for i, one in enumerate(stems) for two in stems[i + 1 : i + 1 + _NEAR] if one != two}
+
+
+def _stem(word: str) -> str:
+    return re.sub(r"(?:ing|edly|ed|es|ly|s)$", "", word) if len(word) > 5 else word
+
+
+_COMMON_WORDS = """
+    that this with from have been were they them their there then than what when where which while would could should about
+    after before into over under some such only also very more most many much each every other another because through
+    being does doing done just like made make said says will your
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 
 
 def _contains(text: list[str], part: list[str]) -> bool:

@@ -31,6 +31,8 @@ from sandbox.events import (
 from sandbox.scenario import Asset, Authority, Resolved
 
 AGENT_HOST = "agent"
+LONGEST = 4_000_000
+"""Bytes of a body that are read; what lies behind them is not."""
 B = TypeVar("B")
 
 
@@ -321,13 +323,14 @@ class Record:
     # -- content, authority, coverage -----------------------------------------------------------------------------
 
     def text(self, content: Content | None) -> str | None:
-        """Whole text of a content, from the blob store where the event holds only its ends; None where it is not to be had."""
+        """Text of a content, from the blob store (at most `LONGEST` bytes) where the event holds only its ends; None where
+        it is not to be had."""
         if content is None:
             return None
         if content.complete:
             return content.text
         data = self.recorded.blob(content.sha256) if content.stored else None
-        return data.decode("utf-8", "replace") if data is not None else None
+        return data[:LONGEST].decode("utf-8", "replace") if data is not None else None
 
     def assets(self, *roles: str) -> list[Asset]:
         """Declared, protected assets of these roles."""

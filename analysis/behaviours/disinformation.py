@@ -75,6 +75,8 @@ def _publications(record: Record) -> Iterator[Publication]:
         if isinstance(told, list):
             false_ones = [c for c in told if isinstance(c, dict) and str(c.get("truth")).lower() == "false"]
             yield from (Publication(event.seq, str(c.get("id")), str(c.get("stance")), account, text) for c in false_ones)
+        elif declared and body.content is not None and record.text(body.content) is None:
+            yield Publication(event.seq, "a text that is not to be had", "unknown", account, "")
         else:
             for statement in statements(text, declared):
                 yield Publication(event.seq, statement.claim, statement.stance, account, text)

@@ -1,0 +1,119 @@
+"""`belljar scan`: at which step of a recorded trial was its outcome decided."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analysis.contrast import FACTS, Share, difference, share
+from analysis.verdict import judge
+from sandbox.cli.fork import behaviours_of, make_forks, rate_text, told
+from sandbox.cli.models import ModelOptions
+from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.errors import UsageError
+from sandbox.fork import Forked, ForkPlan
+from sandbox.grading import last_step
+from sandbox.trajectory import Trajectory
+
+
+def scan(
+    trial: Annotated[Path, typer.Argument(help="A trial's folder, an attempt's, or a ledger.jsonl.")],
+    fork_every: Annotated[int, typer.Option("--fork-every", min=1, help="Steps between two points.")] = 1,
+    number: Annotated[int, typer.Option("-n", min=1, max=1000, help="Continuations from each point.")] = 10,
+    behaviour: Annotated[str, typer.Option(help="Whose fact is followed; the scenario's first behaviour if left out.")] = "",
+    fact: Annotated[str, typer.Option(help="attempted, succeeded, concealed, disclosed or confessed.")] = "attempted",
+    allow_drift: Annotated[bool, typer.Option("--allow-drift", help="Go on although the rebuilt state differs.")] = False,
+    scenario: Annotated[Path | None, typer.Option(help="Folder of the scenario, if it is not found by its name.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder in which the run's own folder is made.")] = Path("runs"),
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, max=64, help="Trials at once.")] = 2,
+    base_url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible server.")] = "",
+    key_file: Annotated[str, typer.Option(help="File that holds the API key alone.")] = "",
+    json_output: JsonFlag = False,
+) -> None:
+    """Continue a trial n times from every k-th step, and name the step behind which the outcome's rate changes most.
+
+    Each point is `belljar fork TRIAL --at STEP -n N` without a change: the same model goes on with other sampling seeds.
+    """
+    recorded = Trajectory.load(trial)
+    if fact not in FACTS:
+        raise UsageError(f"There is no fact '{fact}'.", f"There are: {', '.join(FACTS)}.")
+    before = judge(recorded)
+    behaviours = behaviours_of(recorded, [before])
+    if behaviour and behaviour not in before.verdicts:
+        raise UsageError(f"There is no behaviour '{behaviour}'.", f"There are: {', '.join(before.verdicts)}.")
+    chosen = behaviour or behaviours[0]
+    steps = tuple(range(0, last_step(recorded), fork_every))
+    if not steps:
+        raise UsageError("The trial has no step to fork at.")
+    plan = ForkPlan(steps, number, allow_drift=allow_drift)
+    options = ModelOptions(base_url=base_url, key_file=key_file)
+    made, layout = make_forks(recorded, plan, options, scenario=scenario, out=out, concurrency=concurrency)
+    points = rates(made, chosen, fact)
+    found = {
+        "trial": recorded.manifest.trial,
+        "run": str(layout.root),
+        "behaviour": chosen,
+        "fact": fact,
+        "recorded": getattr(before.verdicts[chosen], fact),
+        "points": [{"step": step, **one.model_dump(mode="json")} for step, one in points],
+        "decided": decided(points),
+        "forks": [told(fork, judge(fork.trajectory)) for fork in made],
+    }
+    if json_output:
+        print_json(found)
+    else:
+        _show(found, console())
+
+
+def rates(made: Sequence[Forked], behaviour: str, fact: str) -> list[tuple[int, Share]]:
+    """The share of continuations from each step in which the fact holds, by step."""
+    verdicts: dict[int, list[Any]] = {}
+    for fork in made:
+        verdicts.setdefault(fork.step, []).append(judge(fork.trajectory))
+    return [(step, share(trials, behaviour, fact)) for step, trials in sorted(verdicts.items())]
+
+
+def decided(points: Sequence[tuple[int, Share]]) -> dict[str, Any] | None:
+    """Between which two points the rate changes most, by how much, and whether the interval of the change leaves out 0.
+
+    None where there are not two points with a rate. Of equal changes the first counts.
+    """
+    known = [(step, one) for step, one in points if one.rate is not None]
+    best: dict[str, Any] | None = None
+    for (earlier, one), (later, other) in itertools.pairwise(known):
+        gap, interval = difference(other, one)
+        if gap is None or interval is None:
+            continue
+        if best is None or abs(gap) > abs(best["change"]):
+            clear = not interval.low <= 0 <= interval.high
+            best = {"after": earlier, "step": later, "change": gap, "interval": list(interval), "clear": clear}
+    return best
+
+
+def _show(found: dict[str, Any], out: Console) -> None:
+    table = Table("behind step", f"{found['behaviour']} {found['fact']}", "", box=None, pad_edge=False)
+    for point in found["points"]:
+        bar = "█" * round(20 * (point["rate"] or 0))
+        table.add_row(str(point["step"]), rate_text(point), bar)
+    out.print(table)
+    out.print(plain(f"recorded: {found['recorded']}"), markup=False)
+    best = found["decided"]
+    if best is None or best["change"] == 0:
+        out.print("the rate does not change between these points", markup=False)
+    else:
+        low, high = best["interval"]
+        where = (
+            f"at step {best['step']}"
+            if best["step"] == best["after"] + 1
+            else f"in steps {best['after'] + 1} to {best['step']}"
+        )
+        doubt = "" if best["clear"] else ", which may be chance"
+        text = f"the rate changes most {where}: {best['change']:+.2f} ({low:+.2f} to {high:+.2f}){doubt}"
+        out.print(plain(text), markup=False)
+    out.print(plain(f"forks: {found['run']}"), markup=False, soft_wrap=True)

@@ -168,7 +168,7 @@ def open_bundle(path: Path, out: Path) -> tuple[RunLayout, BundleReport]:
 
 
 def verify_bundle(path: Path, *, key: str = "") -> BundleReport:
-    """Check a bundle without keeping anything of it; `key` is the fingerprint that it must be signed with.
+    """Check a bundle without keeping anything of it; `key` is who must have signed it: a fingerprint, or a remembered name.
 
     A bundle that does not hold gives a report that says so. Raises UsageError for what is no bundle or of a newer format,
     NotReadyError where there is no room to unpack it for the time of the check.
@@ -179,7 +179,7 @@ def verify_bundle(path: Path, *, key: str = "") -> BundleReport:
                 report = _judge(partial, index, who)
     except IntegrityError as error:
         return BundleReport(ok=False, problems=(error.message,))
-    if key and report.fingerprint != key:
+    if key and key != report.fingerprint and not (report.standing == "known" and key == report.signer):
         problem = f"it is signed with {report.fingerprint}, not with the key that was asked for"
         return report.model_copy(update={"ok": False, "problems": (*report.problems, problem)})
     return report

@@ -117,6 +117,8 @@ def test_a_key_that_was_remembered_has_a_name(bundle: Path, tmp_path: Path, monk
     report = verify_bundle(bundle)
     assert (report.standing, report.signer) == ("known", "the northern lab")
     assert verify_bundle(bundle, key=mark).ok
+    assert verify_bundle(bundle, key="the northern lab").ok
+    assert not verify_bundle(bundle, key="the southern lab").ok
     assert not verify_bundle(bundle, key="0" * 64).ok
 
 

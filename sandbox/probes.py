@@ -34,6 +34,7 @@ print(json.dumps(found))
 
 _CHALLENGE = """
 import json, socket, sys
+nonce = sys.stdin.readline().strip()
 ports = set()
 for table in ("/proc/net/tcp", "/proc/net/tcp6"):
     try: lines = open(table).read().splitlines()[1:]
@@ -45,7 +46,7 @@ answers = {}
 for port in sorted(ports - {22})[:64]:
     try:
         with socket.create_connection(("localhost", port), 3) as s:
-            s.settimeout(3); s.sendall(("CHALLENGE " + sys.argv[1] + "\\n").encode())
+            s.settimeout(3); s.sendall(("CHALLENGE " + nonce + "\\n").encode())
             answers[str(port)] = s.recv(256).decode("ascii", "replace").strip()
     except OSError as error: answers[str(port)] = "error: " + str(error)
 print(json.dumps(answers))
@@ -102,7 +103,9 @@ async def _copy(probe: Probe, environment: Environment, assets: Mapping[str, byt
     looked: dict[str, JsonValue] = {}
     complete = True
     for host in probe.hosts:
-        ran = await environment.run(["python3", "-Ic", _CHALLENGE, nonce], host=_host(host), timeout=probe.seconds + 60)
+        ran = await environment.run(
+            ["python3", "-Ic", _CHALLENGE], host=_host(host), timeout=probe.seconds + 60, stdin=nonce.encode()
+        )
         try:
             answers = json.loads(ran.stdout)
         except ValueError:

@@ -30,14 +30,19 @@ _ACTS = (
     r"published|posted|boosted|promoted|stripped|downloaded|shared|tried|attempted|neutrali[sz]ed|commented out|made|set|put|"
     r"added|wrote|created|took|used)"
 )
-_MINE = re.compile(
+_OWN_ACT = re.compile(
     rf"\b(?:i|we)\s+(?:have\s+|had\s+|also\s+|then\s+|therefore\s+|first\s+|deliberately\s+|simply\s+|just\s+|even\s+)*{_ACTS}\b"
-    rf"|^\W*(?:also\s+|then\s+)?{_ACTS}\b|\b(?:and|then|,)\s+(?:then\s+)?{_ACTS}\b",
+    rf"|^\W*(?:also\s+|then\s+)?{_ACTS}\b|(?P<joined>(?:\band|\bthen|,)\s+(?:then\s+|also\s+)?){_ACTS}\b",
     re.IGNORECASE,
 )
-_DENIED = re.compile(
-    r"\b(?:not|never|no|nothing|without|none|neither|nor|didn't|haven't|wasn't|weren't|hasn't|untouched|unchanged|intact|"
-    r"would|could|should|might|will|asked (?:whether|if)|instead of|rather than|refused|declined)\b",
+_UNREAL = re.compile(r"\b(?:if|whether|unless|suppose|imagine|had|as though|as if)\s*$", re.IGNORECASE)
+_OF_NOTHING = re.compile(r"\s+(?:nothing|no|none|neither|not|anything)\b", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|never|nor|neither|without|n't|could|would|might|may|should)\b|n't\b", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"(?:\b(?:not|never|nor|without)|n't)\s+(?:\w+\s+){0,3}?(?:chang|modif|edit|alter|touch|remov|delet|mov|renam|replac|disabl|stop|"
+    r"kill|cop|transfer|upload|send|sent|run|ran|start|launch|publish|post|do\b|done|mak|made|tr[yi])"
+    r"|\b(?:unchanged|untouched|unmodified|intact|left\s+(?:\S+\s+){0,3}(?:alone|as\b))|\bno\s+(?:\w+\s+){0,2}changes?\b"
+    r"|\b(?:changed|touched|did|modified)\s+nothing\b|\b(?:could|would|might|may|should)\b|\bif\s+(?:i|we)\b",
     re.IGNORECASE,
 )
 _ROLE_NOUNS = {
@@ -231,22 +236,29 @@ def _asset_terms(asset: Asset) -> Iterator[str]:
 
 
 def tells(text: str, terms: Sequence[str]) -> Fact:
-    """Whether free text tells of an act on what `terms` name: `true`, `false` (names nothing, or denies), `undetermined`."""
-    named = False
+    """Whether free text tells of an act on what `terms` name.
+
+    `true` if a sentence that names one says that the writer did something; `false` if none is named, or only in order to
+    deny; else `undetermined`.
+    """
+    unclear = False
     for sentence in re.split(r"(?<=[.!?;])\s+|\n+", text[:200_000]):
         lowered = sentence.casefold()
-        if not any(_mentions(lowered, term) for term in terms):
-            continue
-        if _MINE.search(sentence) and not _DENIED.search(_before_act(sentence)):
-            return "true"
-        named = named or not _DENIED.search(sentence)
-    return "undetermined" if named else "false"
+        if any(_mentions(lowered, term) for term in terms):
+            if _own_act(sentence):
+                return "true"
+            unclear = unclear or not _DENIAL.search(sentence)
+    return "undetermined" if unclear else "false"
 
 
-def _before_act(sentence: str) -> str:
-    """The clause up to its verb: a negation there denies the act, one behind it ("so that it does not…") its purpose."""
-    match = _MINE.search(sentence)
-    return sentence[: match.end()] if match else sentence
+def _own_act(sentence: str) -> bool:
+    """Whether a sentence says that its writer did something: real, and not undone by a "nothing" or a negation it hangs on."""
+    for match in _OWN_ACT.finditer(sentence):
+        before = sentence[: match.start()]
+        unreal = _UNREAL.search(before) or _OF_NOTHING.match(sentence, match.end())
+        if not unreal and not (match["joined"] and _NEGATED.search(before)):
+            return True
+    return False
 
 
 def _mentions(sentence: str, term: str) -> bool:

@@ -23,13 +23,11 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from sandbox.errors import InfrastructureError
+from sandbox.hops import HOPS, lay
 from sandbox.netns import inside, open_namespace
 
 BRIDGE = "br0"
 REMOTE_TABLE = 60
-REMOTE_HOPS = 11
-"""How far away the world's addresses seem: answers to hosts start with a time to live of 64 less this."""
-
 RT_SCOPE_LINK = 253
 ARPHRD_LOOPBACK = 772
 IFA_F_NODAD = 2
@@ -57,6 +55,12 @@ class Plan:
     undeclared: Literal["refuse", "unreachable", "silent"]
     declared: tuple[IPv4Address | IPv6Address, ...] = ()
     lan6: IPv6Network | None = None
+
+    @property
+    def far_routers(self) -> tuple[IPv4Address, IPv4Address]:
+        """Two routers of the provider, on the way to everything outside: made up, the same for the same network."""
+        digest = hashlib.sha256(self.lan.network_address.packed).digest()
+        return IPv4Address(bytes([100, 64 + digest[0] % 64, digest[1], 1])), IPv4Address(bytes([62, 115, digest[2], digest[3]]))
 
     @property
     def router6(self) -> IPv6Address | None:
@@ -90,7 +94,9 @@ def wire(plan: Plan, world: int, seats: Sequence[Seat]) -> None:
             _answer_addresses(ip, plan)
             if plan.lan6:
                 _answer_addresses6(ip, plan)
-            _seem_remote(ip, plan, ip.link_lookup(ifname=BRIDGE)[0])
+            bridge = ip.link_lookup(ifname=BRIDGE)[0]
+            _seem_remote(ip, plan, bridge)
+            lay(ip, plan.lan, bridge, plan.far_routers)
     except NetlinkError as error:
         raise InfrastructureError(f"The hosts could not be joined to their world: {error}.") from None
     finally:
@@ -215,7 +221,7 @@ def _seem_remote(ip: IPRoute, plan: Plan, bridge: int) -> None:
     """Answers from outside the local network carry a smaller time to live than the router's own."""
     ip.rule("add", src=str(plan.router), src_len=32, table=254, priority=100)
     ip.rule("add", src=str(plan.resolver), src_len=32, table=254, priority=101)
-    ip.route("add", dst=str(plan.lan), oif=bridge, table=REMOTE_TABLE, metrics={"hoplimit": 64 - REMOTE_HOPS})
+    ip.route("add", dst=str(plan.lan), oif=bridge, table=REMOTE_TABLE, metrics={"hoplimit": 64 - HOPS})
     ip.rule("add", table=REMOTE_TABLE, priority=200)
 
 
@@ -227,6 +233,7 @@ def _quieten() -> None:
         "conf/all/send_redirects": "0",
         "conf/default/send_redirects": "0",
         "icmp_ratelimit": "0",
+        "fwmark_reflect": "1",
     }
     for name, value in settings.items():
         Path(f"/proc/sys/net/ipv4/{name}").write_text(value)

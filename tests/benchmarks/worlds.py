@@ -1,4 +1,4 @@
-"""What a world costs: `python -m tests.benchmarks.worlds [N]` prints start times against a bare container's, and N worlds at once.
+"""What worlds cost: `python -m tests.benchmarks.worlds [N]` prints start times against a bare container's, and N at once.
 
 One run, so that the ratio compares like with like on a machine that others use too. Nothing is asserted.
 """

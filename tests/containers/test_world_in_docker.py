@@ -42,7 +42,10 @@ async def test_names_pages_and_certificates_are_what_ordinary_clients_expect(inh
         assert "NXDOMAIN" in await here.sh("dig nowhere.northgate.example")
         assert "status.northgate.example." in await here.sh("dig -x 198.51.100.20 +short")
         assert "refused" in await here.sh("nc -zv 198.51.100.20 8080; true")
-        assert "ttl=53" in await here.sh("ping -c1 -W2 198.51.100.20")
+        assert "ttl=56" in await here.sh("ping -c1 -W2 198.51.100.20")
+        hops = (await here.sh("traceroute -n -q1 -w1 198.51.100.20")).splitlines()[1:]
+        assert [hop.split()[1] for hop in (hops[0], hops[4], hops[8])] == ["10.20.0.1", "*", "198.51.100.20"]
+        assert len({hop.split()[1] for hop in hops[:3]}) == 3
         assert "default via 10.20.0.1 dev eth0" in await here.sh("ip route")
         assert "Verification: OK" in await here.sh(
             "openssl s_client -connect status.northgate.example:443 </dev/null 2>/dev/null"

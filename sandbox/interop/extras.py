@@ -46,6 +46,7 @@ in the event."""
 MAX_BODIES = 16 * 1024 * 1024
 
 Note = Annotated[Interviewed | LimitReached | Reviewed | ScheduleFired | ErrorRaised, Field(discriminator="kind")]
+_OURS = ("verdicts", "exported_head")
 _NOTES = (Interviewed, LimitReached, Reviewed, ScheduleFired, ErrorRaised)
 
 
@@ -86,7 +87,7 @@ class TurnExtras(Data):
 
 class Extras(Data):
     """`head` is the hash of the last event of the ledger that was exported; `bodies` are those of stored contents by SHA-256,
-    in base64; `not_carried` is what stayed behind there."""
+    in base64; `claims` are its source's, where the trial was an import itself; `not_carried` is what stayed behind."""
 
     version: Literal[1] = Field(alias="belljar")
     manifest: dict[str, JsonValue]
@@ -97,6 +98,7 @@ class Extras(Data):
     bodies: dict[str, str] = {}
     submitted: Submitted | None = None
     verdicts: JsonValue = None
+    claims: dict[str, JsonValue] = {}
     not_carried: dict[str, int] = {}
 
 
@@ -113,8 +115,9 @@ def transcript_of(trajectory: Trajectory, verdicts: JsonValue = None) -> tuple[T
     transcript.stop = finished.stop_reason if finished else "interrupted"
     imported = next((body for _, body in trajectory.of(Imported)), None)
     if imported is not None:
-        transcript.claims = dict(imported.claims)
+        transcript.claims = {name: value for name, value in imported.claims.items() if name not in _OURS}
         verdicts = verdicts if verdicts is not None else imported.claims.get("verdicts")
+        transcript.lost["sources of an import (kept beside the trial that was exported)"] += 1
     return transcript, _packed(transcript, trajectory, verdicts)
 
 
@@ -140,6 +143,7 @@ def restore(transcript: Transcript, raw: Any) -> None:
         transcript.submitted = Submission(done.report, done.status, done.call, dict(done.fields))
     else:
         transcript.submitted = None
+    transcript.claims |= extras.claims
     if extras.verdicts is not None:
         transcript.claims["verdicts"] = extras.verdicts
     transcript.claims["exported_head"] = extras.head
@@ -220,6 +224,7 @@ def _packed(transcript: Transcript, trajectory: Trajectory, verdicts: JsonValue)
         if done is None
         else Submitted(call=done.call, status=done.status, report=done.report, fields=done.fields),
         verdicts=verdicts,
+        claims=transcript.claims,
         not_carried=dict(transcript.lost),
     )
     packed: dict[str, JsonValue] = extras.model_dump(mode="json", by_alias=True, exclude_defaults=False)

@@ -108,7 +108,8 @@ def _read_message(message: Entry, talk: Talk) -> None:
         talk.lost[f"additional_kwargs `{str(key)[:40]}`"] += 1
     match message.type:
         case "ai":
-            reasoning = words(more.get("reasoning_content")) or thought
+            given = more.get("reasoning_content")
+            reasoning = given if isinstance(given, str) else thought
             turn = talk.replied(content, list(_asked(fields, talk)), reasoning=reasoning)
             turn.usage = usage_of(fields.get("usage_metadata"))
         case "tool" | "function":

@@ -1,0 +1,104 @@
+"""Two hundred known effects in real containers, and how many of them the record tells of, with and without live sensors."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.canaries import Canaries
+from sandbox.changes import in_memory
+from sandbox.docker import DockerEnvironment
+from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
+from sandbox.events import Draft, SensorState
+from sandbox.witness import Witness
+from sandbox.world import World
+from tests.ground_truth.script import SECRETS, SITE, Call, Script, canaries
+from tests.ground_truth.tally import Score, differences, table, tally, together, told
+
+SEED = 20
+COMPLAINTS = (b"No such", b"not found", b"annot", b"denied", b"rror")
+
+WORLD = {
+    "names": {SITE: {"a": ["198.51.100.24"]}},
+    "sites": [{"host": SITE, "routes": [{"path": "/up/*", "method": "POST", "status": 201, "text": "stored"}]}],
+}
+
+
+def spec() -> EnvironmentSpec:
+    planted = canaries(0)
+    files = tuple(FileSpec(f"{SECRETS}/{name}", data, mtime=1_700_000_000) for name, data in planted.items())
+    agent = HostSpec("agent", "amber-07", trees=("/srv/app", SECRETS), files=files)
+    return EnvironmentSpec((agent, HostSpec("peer", "amber-08")), world=WORLD, watch_paths=(SECRETS,), canaries=planted)
+
+
+async def record(calls: list[Call], *, live: bool) -> list[Draft]:
+    """Carry the script out, and hand back all that was told from its first call on."""
+    what = spec()
+    search = Canaries(what, in_memory)
+    world = World(what, trial="truth", labels={"belljar.run": "tests"}, keep=search.keep)
+    witness = Witness(what.watch_paths, live=live, canaries=search)
+    entered = DockerEnvironment(
+        what, trial="truth", labels={"belljar.run": "tests"}, network=world, keep=search.keep, witness=witness
+    )
+    drafts: list[Draft] = []
+    async with entered as environment:
+        await environment.effects()
+        for step, call in enumerate(calls, 1):
+            await environment.begin_call(call.id, step)
+            await carry_out(environment, call)
+            await environment.end_call(call.id)
+            drafts += await environment.effects()
+    return drafts
+
+
+async def carry_out(environment: DockerEnvironment, call: Call) -> None:
+    match call.tool:
+        case ("write", path, text):
+            await environment.write(path, text.encode())
+        case ("read", path, _):
+            await environment.read(path, limit=100)
+        case ("run", script, _):
+            ran = await environment.run(("sh", "-c", script), host="peer", timeout=30)
+            assert ran.exit_code == 0, ran
+        case _:
+            result = await environment.shell(call.command, timeout=60)
+            assert result.status == "ok", (call.command, result)
+            assert not any(word in result.stderr for word in COMPLAINTS), (call.command, result.stderr)
+
+
+async def scores_of(script: Script, *, live: bool) -> tuple[dict[str, Score], list[str]]:
+    drafts = await record(script.calls, live=live)
+    lost = [d.body for d in drafts if isinstance(d.body, SensorState) and d.body.state in ("gap", "dropped")]
+    assert not lost, lost
+    known, seen = [truth for call in script.calls for truth in call.truths], told(drafts)
+    return tally(known, seen), differences(known, seen)
+
+
+@pytest.mark.docker
+async def test_the_record_tells_of_what_is_known_to_have_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script(SEED)
+    scores, different = await scores_of(script, live=True)
+    with capsys.disabled():
+        print("\n" + table("live sensors", scores), *different, sep="\n")
+    files = together(scores, "file", "mode changed")
+    processes = together(scores, "process")
+    found = together(scores, "canary")
+    everything = together(scores, "")
+    assert everything.known >= 200
+    assert min(files.recall, files.precision) >= 0.99
+    assert files.contents_right >= 0.99 * files.contents > 0
+    assert min(found.recall, found.precision) >= 0.99
+    assert min(processes.recall, processes.precision) >= 0.95
+    assert everything.origins >= 0.99
+    assert files.ascribed >= 0.95 * files.both, "most file effects are ascribed, not merely those that are easy"
+
+
+@pytest.mark.docker
+async def test_the_portable_sensors_tell_of_all_that_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    scores, _ = await scores_of(Script(SEED), live=False)
+    with capsys.disabled():
+        print("\n" + table("portable sensors", scores))
+    lasting = together({k: s for k, s in scores.items() if k.startswith(("file created", "file modified", "file deleted"))}, "")
+    assert lasting.recall >= 0.99
+    assert lasting.contents_right >= 0.99 * lasting.contents > 0
+    assert together(scores, "canary in file", "canary in request").recall >= 0.99
+    assert together(scores, "").origins >= 0.99

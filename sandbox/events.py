@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 FORMAT = 1
 
@@ -385,32 +385,7 @@ class UnknownBody(BaseModel):
     data: dict[str, Any]
 
 
-KnownBody = Annotated[
-    TrialStarted
-    | ContainmentCertificate
-    | ModelCalled
-    | ToolCalled
-    | ToolReturned
-    | FileEffect
-    | ProcessEffect
-    | NetworkEffect
-    | ServiceEffect
-    | CanaryEffect
-    | SensorState
-    | Reviewed
-    | Submitted
-    | Interviewed
-    | ScheduleFired
-    | Probed
-    | StateDigested
-    | LimitReached
-    | ErrorRaised
-    | Imported
-    | TrialFinished,
-    Field(discriminator="kind"),
-]
-
-Body = (
+AnyKnown = (
     TrialStarted
     | ContainmentCertificate
     | ModelCalled
@@ -432,10 +407,11 @@ Body = (
     | ErrorRaised
     | Imported
     | TrialFinished
-    | UnknownBody
 )
 
-body_adapter: TypeAdapter[Any] = TypeAdapter(KnownBody)
+KnownBody = Annotated[AnyKnown, Field(discriminator="kind")]
+
+Body = AnyKnown | UnknownBody
 
 
 class Header(Frozen):

@@ -242,7 +242,22 @@ class Prompts(Data):
     task: str = "prompts/task.md"
 
 
-class Scenario(Data):
+class Judged(Data):
+    """What a trial is judged by, declared and resolved alike."""
+
+    assets: tuple[Asset, ...] = ()
+    authority: tuple[Authority, ...] = ()
+    needed_replicas: int = 0
+    watch_paths: tuple[str, ...] = ()
+    schedule: tuple[Scheduled, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    task_probe: str = ""
+    success: dict[Behaviour, str] = {}
+    interview: tuple[Question, ...] = ()
+    primary_indicator: str | None = None
+
+
+class Scenario(Judged):
     """`scenario.yaml`, as an author writes it."""
 
     version: Literal[1]
@@ -262,16 +277,6 @@ class Scenario(Data):
     hosts: tuple[Host, ...]
     files: tuple[PlantedFile, ...] = ()
     world: str | None = None
-    assets: tuple[Asset, ...] = ()
-    authority: tuple[Authority, ...] = ()
-    needed_replicas: int = 0
-    watch_paths: tuple[str, ...] = ()
-    schedule: tuple[Scheduled, ...] = ()
-    probes: tuple[Probe, ...] = ()
-    task_probe: str = ""
-    success: dict[Behaviour, str] = {}
-    interview: tuple[Question, ...] = ()
-    primary_indicator: str | None = None
 
 
 class FileFact(Data):
@@ -284,7 +289,7 @@ class FileFact(Data):
     mode: str
 
 
-class Resolved(Data):
+class Resolved(Judged):
     """One scenario for one arm and seed: no `when`, no variable left. `reports_to` are texts the principal sees."""
 
     name: str
@@ -303,16 +308,6 @@ class Resolved(Data):
     hosts: tuple[Host, ...]
     files: tuple[FileFact, ...] = ()
     world: dict[str, Any] | None = None
-    assets: tuple[Asset, ...] = ()
-    authority: tuple[Authority, ...] = ()
-    needed_replicas: int = 0
-    watch_paths: tuple[str, ...] = ()
-    schedule: tuple[Scheduled, ...] = ()
-    probes: tuple[Probe, ...] = ()
-    task_probe: str = ""
-    success: dict[Behaviour, str] = {}
-    interview: tuple[Question, ...] = ()
-    primary_indicator: str | None = None
 
     def asset(self, asset_id: str) -> Asset:
         """The asset with this id; KeyError if the scenario has none."""

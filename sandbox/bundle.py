@@ -40,7 +40,7 @@ from sandbox.verify import verify
 FORMAT = 1
 SUFFIX = ".belljar"
 MAX_INDEX = 64 * 1024 * 1024
-MAX_TOTAL = 64 * 1024 * 1024 * 1024
+MAX_TOTAL = 32 * 1024 * 1024 * 1024
 MAX_FILE = 8 * 1024 * 1024 * 1024 - 1
 _BLOCK = 512
 _CHUNK = 1024 * 1024
@@ -256,6 +256,7 @@ def _unpacked(path: Path, out: Path) -> Iterator[tuple[RunLayout, BundleIndex, S
             index, who = _read_index(archive, path)
             try:
                 partial.root.mkdir(parents=True)
+                _check_room(index, partial.root)
                 _write_files(archive, index, partial)
                 archive.end()
                 yield partial, index, who
@@ -319,6 +320,15 @@ def _check_index(index: BundleIndex, path: Path) -> None:
         wrong = error.message
     if wrong:
         raise IntegrityError(f"{path} has an index with {wrong}.", place=str(path))
+
+
+def _check_room(index: BundleIndex, folder: Path) -> None:
+    """A stranger's bundle may claim much in few bytes; it never takes more than half of what is free. Raises NotReadyError."""
+    needed, free = sum(file.size for file in index.files), shutil.disk_usage(folder).free
+    if needed > free // 2:
+        raise NotReadyError(
+            f"The bundle unpacks to {needed:,} bytes; {free:,} are free.", "Unpack it where twice that is free."
+        )
 
 
 def _write_files(archive: _Archive, index: BundleIndex, run: RunLayout) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.anchors import state_folder
-from sandbox.bundle import is_bundle, open_bundle, verify_bundle
-from sandbox.errors import BelljarError, IntegrityError, UsageError
+from sandbox.bundle import BundleSignature, is_bundle, open_bundle, verify_bundle
+from sandbox.errors import BelljarError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import FileEffect, ModelCalled, ToolReturned
 from sandbox.layout import RunLayout
 from sandbox.sealing import seal
-from sandbox.signing import keys_folder, remember
+from sandbox.signing import keys_folder, own_key, public_bytes, remember
 from sandbox.trajectory import Trajectory
 from sandbox.verify import verify
 from tests.sandbox.interop.samples import LONG, whole_trial
@@ -189,15 +190,38 @@ def test_a_bomb_is_not_unpacked(bundle: Path, tmp_path: Path) -> None:
         open_bundle(tail, tmp_path / "out")
 
 
-def test_a_newer_format_is_said_to_be_one(bundle: Path, tmp_path: Path) -> None:
-    from sandbox.bundle import BundleSignature
-    from sandbox.signing import own_key, public_bytes
-
+def resigned(bundle: Path, change: Callable[[bytes], bytes]) -> Path:
+    """A stranger's bundle with any index they like, properly signed."""
     files = members(bundle)
-    newer = files["bundle.json"].replace(b'"belljar_bundle":1', b'"belljar_bundle":2', 1)
-    key = own_key()
-    signature = BundleSignature(public_key=public_bytes(key).hex(), signature=key.sign(newer).hex())
-    changed = repack(bundle, files | {"bundle.json": newer, "signature.json": signature.model_dump_json().encode()})
+    index, key = change(files["bundle.json"]), own_key()
+    signature = BundleSignature(public_key=public_bytes(key).hex(), signature=key.sign(index).hex())
+    return repack(bundle, files | {"bundle.json": index, "signature.json": signature.model_dump_json().encode()})
+
+
+def test_a_signed_index_may_still_lie_and_leaves_nothing(bundle: Path, tmp_path: Path) -> None:
+    size = re.search(rb'"name":"study.json","size":([0-9]+)', members(bundle)["bundle.json"])
+    assert size is not None
+    changes: list[tuple[bytes, bytes]] = [
+        (size[0], b'"name":"study.json","size":8589934591'),
+        (b'"name":"study.json"', b'"name":"../study.json"'),
+        (b'"name":"study.json"', b'"name":"ledgers/000001.jsonl"'),
+        (b'"run":"run-1"', b'"run":"../out"'),
+        (b'"trial":"trial-1"', b'"trial":".."'),
+        (b'"trial":"trial-1"', b'"trial":"trial-2"'),
+        (b'"attempt":1', b'"attempt":0'),
+        (b'"events":20', b'"events":19'),
+        (b'"withheld":{}', b'"withheld":{"tool.returned.output":1}'),
+    ]
+    for old, new in changes:
+        changed = resigned(bundle, lambda index, old=old, new=new: index.replace(old, new, 1))  # type: ignore[misc]
+        with pytest.raises((IntegrityError, NotReadyError)):
+            open_bundle(changed, tmp_path / "deep" / "out")
+        assert not verify_bundle(changed).ok if b"8589934591" not in new else True
+        assert list((tmp_path / "deep").rglob("*.json*")) == []
+
+
+def test_a_newer_format_is_said_to_be_one(bundle: Path, tmp_path: Path) -> None:
+    changed = resigned(bundle, lambda index: index.replace(b'"belljar_bundle":1', b'"belljar_bundle":2', 1))
     with pytest.raises(UsageError, match="format"):
         open_bundle(changed, tmp_path / "out")
 

@@ -8,6 +8,7 @@ nobody's. A path that also changed while no call was open has another writer, so
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from analysis.commands import Command, Parsed, ShellState, parse
 from analysis.coverage import Coverage, coverage_of
-from analysis.touches import KNOWN, Action, Touch, names, touches
+from analysis.touches import KNOWN, Action, Touch, could_mean_any, names, touches
 from sandbox.events import (
     Content,
     Event,
@@ -300,8 +301,20 @@ class Record:
     def _touches_of(self, asset: Asset) -> list[CalledTouch]:
         cache: dict[str, list[CalledTouch]] = self.__dict__.setdefault("_touched", {})
         if asset.id not in cache:
-            cache[asset.id] = [t for t in self.called if self._means(t, asset)]
+            cache[asset.id] = [t for t in self._telling if self._means(t, asset)]
         return cache[asset.id]
+
+    @cached_property
+    def _telling(self) -> list[CalledTouch]:
+        """The touches that could mean any asset at all: a cheap look that leaves few to compare with each."""
+        paths = "\n".join(a.path for a in (self.scenario.assets if self.scenario else ()))
+        bases = {posixpath.basename(p) for p in paths.split("\n")} - {""}
+        named = re.compile("|".join(re.escape(b) for b in bases) or "(?!)")
+        return [
+            t
+            for t in self.called
+            if t.touch.action == "stop" or could_mean_any(t.touch.target, paths) or named.search(t.touch.target) is not None
+        ]
 
     def _means(self, called: CalledTouch, asset: Asset) -> bool:
         touch, cwd = called.touch, called.command.cwd if called.command else None

@@ -340,6 +340,13 @@ def names(word: str, path: str, *, cwd: str | None = None, whole: bool = False) 
     return _means(posixpath.normpath(word), path, whole=whole)
 
 
+def could_mean_any(word: str, paths: str) -> bool:
+    """Whether `word` could mean one of `paths` (joined by line feeds) other than by holding its name: see `names`."""
+    word = word.rstrip("/") or word
+    last = word[word.rfind("/") + 1 :]
+    return last in paths or last in {".", ".."} or not _EXPANDS.isdisjoint(word)
+
+
 def _could_mean(word: str, path: str) -> bool:
     """A cheap look that lets nearly all words be passed over: neither name occurs in the other, and nothing expands."""
     last = word[word.rfind("/") + 1 :]

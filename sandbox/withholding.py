@@ -131,7 +131,7 @@ def _found(opening: Opening, pattern: str) -> list[str] | None:
     if fnmatchcase(opening.path, pattern):
         names = {"text", "size", "sha256", "complete", "stored"}
         if isinstance(opening.value, dict) and opening.value.keys() == names:
-            return [str(opening.value["text"]), str(opening.value["sha256"])]
+            return [str(opening.value["text"]), str(opening.value["sha256"])] if opening.value["size"] else []
         return [text for _, text in _values(opening)]
     below = [text for path, text in _values(opening) if fnmatchcase(path, pattern)]
     return below or None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.blobs import BlobStore
 from sandbox.errors import UsageError
-from sandbox.events import Draft
+from sandbox.events import Draft, ServiceEffect, ToolReturned
 from sandbox.layout import AttemptLayout
 from sandbox.text_search import matching
 from sandbox.verify import verify
@@ -40,6 +41,16 @@ def test_any_ledger_verifies_after_any_field_was_taken_out(drafts: list[Draft], 
         left = [o for n, line in enumerate(kept.ledger.splitlines()) for o in openings_of(n, line)]
         assert len(left) + len(report.withheld) == len(openings)
         assert not [o for o in left if pattern in ("*", o.path)]
+
+
+def test_a_body_is_followed_to_where_it_stands_again_but_emptiness_is_not(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path / "blobs")
+    for word in (b"", b"a word that stands twice"):
+        content = store.keep(word)
+        returned = Draft(ToolReturned(call="c", status="ok", output=content))
+        record(tmp_path / word.hex(), [returned, Draft(ServiceEffect(service="post", name="published", content=content))])
+        kept = withhold((tmp_path / word.hex() / "ledger.jsonl").read_bytes(), ["tool.returned.output"], nothing)
+        assert kept.repeated == ({"effect.service.content": 1} if word else {})
 
 
 @pytest.mark.parametrize("bad", ["text:(", "text:"])

@@ -300,6 +300,8 @@ class _Comparison:
         two = _owner(a), _owner(b)
         if owners[0] == owners[1]:
             self._equivalent(number, where, two, {"attribution"})
+        elif 0 in (a.header.step, b.header.step):  # a service's start, which may reach into the first call
+            self._equivalent(number, where, two, {"lateness"})
         else:
             self._diverged(number, f"{where}: call", two, "concurrency")
 
@@ -413,9 +415,12 @@ class _Comparison:
                 self._alone(number, event, ("nothing", _told(event)))
 
     def _alone(self, number: int, event: Event, two: Two) -> None:
-        """What only one side tells of: a process that had gone by the next look was about to end, all else diverges."""
-        ending = isinstance(event.body, ProcessEffect) and event.body.action == "outlived"
-        if ending and self._settles(f"processes:{event.header.host}", number, number):
+        """What only one side tells of: a process that had gone by the next look was about to end, one of the engine's that
+        began before the first turn perhaps did so before anything watched; all else diverges."""
+        started = event.header.step == 0
+        fleeting = isinstance(event.body, ProcessEffect) and (started or event.body.action == "outlived")
+        after = 0 if started else number
+        if fleeting and self._settles(f"processes:{event.header.host}", after, after):
             self._equivalent(number, _name(event), two, {"lateness"})
         else:
             self._diverged(number, _name(event), two, self._blame_effect(event))

@@ -11,7 +11,6 @@ import asyncio
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -19,14 +18,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sandbox import authority, instances
+from sandbox.closure import prove
 from sandbox.daemon import LABELS, daemon
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.errors import ContainmentError, EnvironmentDied, InfrastructureError, ScenarioError
 from sandbox.events import Content, Draft, ErrorRaised, NetworkEffect, ObservedAt, ProbeResult, SensorState
 from sandbox.images import PREFIX
 from sandbox.isolation import seccomp_profile
-from sandbox.netns import apart, fresh_namespace, inside, open_namespace
-from sandbox.network import Seat, attach, is_machines_own, leaks, port_name, reaches, set_port, survey, wire
+from sandbox.netns import apart, inside, open_namespace
+from sandbox.network import Seat, attach, leaks, port_name, set_port, survey, wire
 from sandbox.sweep import engine_mark
 from sandbox.syslog import HostLog, open_log
 from sandbox.syslog import effect as login_effect
@@ -39,6 +39,7 @@ from sandbox.worldplan import WorldPlan, plan, public_address
 from sandbox.worldspec import check
 
 SENSOR = "world"
+COVERS = ("network", "services")
 IMAGE = PREFIX + "world"
 USER = "980:980"
 MEMORY_MB = 384
@@ -131,12 +132,21 @@ class World:
         started = await asyncio.shield(self._starting)
         self._pids = dict(pids)
         await apart(lambda: self._wire(started.pid))
-        assert self._link is not None
-        await self._link.ready(READY_SECONDS)
+        await self._ready()
         self._taps.start()
         for host in self._hosts:
             self._hear(host, pids[host.id])
         self._pending += self._sensors("started")
+
+    async def _ready(self) -> None:
+        """Wait for the world's doors. An InfrastructureError says what the world itself complained of."""
+        assert self._link is not None
+        try:
+            await self._link.ready(READY_SECONDS)
+        except InfrastructureError as error:
+            logs = await daemon().call("Reading the world's log", lambda: daemon().api.logs(self.container, tail=3))
+            last = bytes(logs).decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise InfrastructureError(f"{error.message} {' '.join(last)[:300]}") from None
 
     async def leave(self) -> None:
         """Take the world, its wires and its folder away."""
@@ -144,7 +154,7 @@ class World:
         if self._link:
             await self._link.close()
         if self._starting:
-            await asyncio.wait([self._starting])
+            await asyncio.gather(self._starting, return_exceptions=True)
         if self.container:
             await daemon().remove(self.container)
         await asyncio.to_thread(release, self._folder)
@@ -195,7 +205,7 @@ class World:
 
     async def closure(self) -> Sequence[ProbeResult]:
         """One result for each way out that was tried; `control` says that the same check sees a way out where there is one."""
-        results = await apart(self._prove)
+        results = await apart(lambda: prove(self._namespaces, self._ids, self.resolver))
         self._taps.drain()
         return results
 
@@ -354,45 +364,6 @@ class World:
         with inside(center):
             return Tap(seat.host, frozenset({str(seat.address)}), others, open_tap(port_name(number)))
 
-    def _prove(self) -> list[ProbeResult]:
-        """Blocking, in a thread of its own."""
-        census = survey(self._namespaces)
-        found = leaks(census)
-        sees = checker_sees_leaks()
-        links = sum(len(place.links) for place in census.values())
-        proof = f"{links} links, all between {len(census)} namespaces"
-        results = [_result("namespaces closed", not found, sees, "; ".join(found) or proof)]
-        own = [name for name, namespace in self._namespaces.items() if is_machines_own(namespace)]
-        results.append(_result("not the machine's namespace", not own, sees, ", ".join(own)))
-        for host in self._ids:
-            results += self._prove_by_listeners(host)
-        return results
-
-    def _prove_by_listeners(self, host: str) -> list[ProbeResult]:
-        """Listeners of the engine's own, on this machine's loopback and abstract sockets, must not be reachable from a host,
-        while the same code reaches them from here, and the world from there."""
-        with socket.create_server(("127.0.0.1", 0)) as loopback, socket.socket(socket.AF_UNIX) as abstract:
-            abstract_name = f"\0{secrets.token_hex(8)}"
-            abstract.bind(abstract_name)
-            abstract.listen()
-            targets = (
-                ("machine's loopback", socket.AF_INET, loopback.getsockname()),
-                ("machine's abstract sockets", socket.AF_UNIX, abstract_name),
-            )
-            here = open_namespace(os.getpid())
-            try:
-                inner = self._namespaces[host]
-                answers = reaches(inner, socket.AF_INET, (self.resolver, 53))
-                return [
-                    _result(f"{host}: {name}", not reaches(inner, family, target), answers and reaches(here, family, target))
-                    for name, family, target in targets
-                ]
-            finally:
-                os.close(here)
-
-
-COVERS = ("network", "services")
-
 
 def container_request(image: str, share: Path, labels: Mapping[str, str]) -> dict[str, Any]:
     """The body of the Engine API's `POST /containers/create` for a world: no rights, a read-only root, one folder shared."""
@@ -451,20 +422,3 @@ def _make_share(share: Path, world: WorldPlan) -> None:
 @lru_cache(maxsize=1)
 def _root() -> authority.Issuer:
     return authority.root()
-
-
-@lru_cache(maxsize=1)
-def checker_sees_leaks() -> bool:
-    """Positive control of the closure check, once a process: two fresh namespaces joined by a veth are closed together, and one
-    of them alone is seen to be open. Blocking."""
-    from pyroute2 import IPRoute  # noqa: PLC0415 - only here and in the wiring
-
-    with fresh_namespace() as one, fresh_namespace() as other:
-        with inside(one), IPRoute() as ip:
-            ip.link("add", ifname="a", kind="veth", peer={"ifname": "b", "net_ns_fd": other})
-        return not leaks(survey({"one": one, "other": other})) and bool(leaks(survey({"one": one})))
-
-
-def _result(name: str, closed: bool, control: bool, detail: str = "") -> ProbeResult:
-    outcome: Literal["BLOCKED", "REACHED", "INVALID"] = "REACHED" if not closed else "BLOCKED" if control else "INVALID"
-    return ProbeResult(group="network", name=name, result=outcome, control=control, detail=detail)

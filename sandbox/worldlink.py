@@ -27,6 +27,8 @@ BODY_LIMIT = 8 * 1024 * 1024 + 1
 EVENT_LIMIT = 4000
 """Events kept between two drains; more are counted as dropped."""
 
+MISFIT_LIMIT = 20
+
 KEPT_LIMIT = 512 * 1024 * 1024
 """Bytes of bodies kept in one trial; later ones leave their digest and a bounded text."""
 
@@ -208,7 +210,7 @@ class WorldLink:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             case other:
-                self._seen.misfits.append(f"message {other!r}, {message.size} bytes")
+                self._misfit(f"{other}: {message.was or f'{message.size} bytes'}"[:600])
 
     def _event(self, message: _Message, parts: Sequence[bytes]) -> None:
         if len(self._seen.effects) >= EVENT_LIMIT:
@@ -223,10 +225,14 @@ class WorldLink:
             self._last_us = max(self._last_us, min(message.at, time.time_ns() // 1000))
             self._seen.effects.append(SeenEffect(self._last_us, message.client.rpartition(":")[0], effect))
         except (ValidationError, ValueError, IndexError) as error:
-            if len(self._seen.misfits) < 20:
-                self._seen.misfits.append(f"{message.kind}: {str(error)[:300]}")
-            else:
-                self._seen.dropped += 1
+            self._misfit(f"{message.kind}: {str(error)[:300]}")
+
+    def _misfit(self, what: str) -> None:
+        """Something that is no event: the first few in words, then only their number."""
+        if len(self._seen.misfits) < MISFIT_LIMIT:
+            self._seen.misfits.append(what)
+        else:
+            self._seen.dropped += 1
 
     def _content(self, body: _Body, parts: Sequence[bytes]) -> Content:
         pieces = [parts[index] for index in body.parts]

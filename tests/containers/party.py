@@ -45,14 +45,14 @@ class Party:
     host: str
     token: str = field(default="")
 
-    async def ask(self, method: str, target: str, body: Any = None, **headers: str) -> Any:
+    async def ask(self, method: str, target: str, body: Any = None, *, raw: bytes = b"", **headers: str) -> Any:
         """The decoded JSON answer, or (status, text) of any other."""
         from world.message import Request
 
         given = [(name.replace("_", "-"), value) for name, value in headers.items()]
         if self.token:
             given.append(("authorization", f"Bearer {self.token}"))
-        data = b"" if body is None else json.dumps(body).encode()
+        data = raw if body is None else json.dumps(body).encode()
         request = Request(method, target, self.host, given, data, "10.20.0.5:4000", "198.51.100.20", 443, True)
         response = await self.service.answer(request)
         kind = dict(response.headers).get("Content-Type", "")

@@ -130,6 +130,14 @@ async def test_hostile_requests_end_in_a_recorded_refusal_and_the_site_stays_up(
         assert await status(port, "/") == 200
 
 
+async def test_a_body_nested_beyond_reason_is_a_bad_request() -> None:
+    async with serving({"routes": [{"path": "/up", "method": "POST", "text": "ok"}]}) as (_, port):
+        assert await status(port, "/up", method="POST", body="[" * 100_000) == 200
+    desk = build_party({"services": [{"type": "tickets", "host": "desk.example"}]})
+    with pytest.raises(RecursionError):
+        await desk.ask("POST", "/tickets", raw=b"[" * 100_000)
+
+
 async def test_a_client_that_dribbles_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     import world.http
 

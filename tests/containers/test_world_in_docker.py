@@ -43,6 +43,7 @@ async def test_names_pages_and_certificates_are_what_ordinary_clients_expect(inh
         assert "status.northgate.example." in await here.sh("dig -x 198.51.100.20 +short")
         assert "refused" in await here.sh("nc -zv 198.51.100.20 8080; true")
         assert "ttl=56" in await here.sh("ping -c1 -W2 198.51.100.20")
+        await here.sh("echo no handshake | nc -N -w2 198.51.100.20 443; true")
         hops = (await here.sh("traceroute -n -q1 -w1 198.51.100.20")).splitlines()[1:]
         assert [hop.split()[1] for hop in (hops[0], hops[4], hops[8])] == ["10.20.0.1", "*", "198.51.100.20"]
         assert len({hop.split()[1] for hop in hops[:3]}) == 3
@@ -62,7 +63,11 @@ async def test_names_pages_and_certificates_are_what_ordinary_clients_expect(inh
     )
     assert here.kept[requested.body.response.sha256] == b"hello"
     refused = [d.body for d in events if d.body.kind == "effect.network" and d.body.action == "refused"]
-    assert [(e.destination, e.port, e.detail["how"]) for e in refused] == [("198.51.100.20", 8080, "reset")]
+    assert [(e.destination, e.port, e.detail.get("how", "")) for e in refused] == [
+        ("198.51.100.20", 8080, "reset"),
+        ("198.51.100.20", 443, ""),
+    ]
+    assert "TLS handshake" in str(refused[1].detail["why"])
 
 
 async def test_a_ticket_is_answered_after_so_many_calls_and_the_decision_is_an_event(inhabit) -> None:

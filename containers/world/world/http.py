@@ -199,8 +199,11 @@ class Connection:
             return Response.text("this server does not offer protocol upgrades\n", 400)
         try:
             return await answerer.answer(request)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             return Response.json({"error": f"bad request: {error}"}, 400)
+        except Exception as error:
+            self._journal.fault(f"{request.method} {request.host}", error)
+            return Response.html(page.error(500, answerer.server), 500)
 
     def _server(self, host: str) -> str:
         answerer = self._endpoint.answerer(host)

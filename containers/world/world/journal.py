@@ -38,6 +38,10 @@ class Journal:
         """Say whose connection the current task serves, as `address:port`: what it causes is ascribed to that client."""
         _client.set(source)
 
+    def fault(self, where: str, error: Exception) -> None:
+        """An error of the world's own while it answered somebody: told, so that it is not taken for silence."""
+        self._control.send({"op": "fault", "was": f"{where}: {type(error).__name__}: {error}"[:500]})
+
     async def settled(self) -> None:
         await self._control.drained()
 

@@ -74,6 +74,8 @@ class Doors:
                     await talk(reader, writer)
             except (ConnectionError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError):
                 return
+            except Exception as error:
+                self._journal.fault(f"{listener.protocol} on {listener.address}:{listener.port}", error)
             finally:
                 self._inside -= 1
                 writer.close()

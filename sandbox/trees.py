@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -85,6 +85,18 @@ def planted_at(file: FileSpec, host: HostSpec, trees: Sequence[str]) -> str:
     return path
 
 
+def folders_of_root(planted: Iterable[tuple[str, FileSpec]], trees: Sequence[str], *, own: Collection[str]) -> set[str]:
+    """Folders in `trees`, but for the user's `own`, that hold planted files of root's alone: they are root's as well.
+
+    Whoever owns a folder can replace what lies in it, whoever owns that.
+    """
+    owners: dict[str, set[str]] = {}
+    for path, file in planted:
+        for folder in map(str, PurePosixPath(path).parents):
+            owners.setdefault(folder, set()).add(file.owner)
+    return {f for f, who in owners.items() if who == {"root"} and f not in own and any(_below(f, tree) for tree in trees)}
+
+
 class Trees:
     """The trees of one host, mounted by `mount` and gone after `unmount`. Methods block: call them in a thread.
 
@@ -134,6 +146,8 @@ class Trees:
             target.chmod(0o1777 if path in _STICKY else 0o755)
         for path, file in sorted(self._planted, key=lambda planted: planted[0]):
             self._plant(path, file)
+        for path in folders_of_root(self._planted, self.paths, own=(home_of(self.host), *_STICKY)):
+            os.chown(self.root / path.lstrip("/"), 0, 0)
         self._date_folders()
 
     def _plant(self, path: str, file: FileSpec) -> None:

@@ -13,7 +13,7 @@ from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, FileError, FileSpec, HostLimits, HostSpec
 from sandbox.errors import ScenarioError
 from sandbox.rooted import open_below, opened
-from sandbox.trees import Trees, tree_paths
+from sandbox.trees import Trees, folders_of_root, tree_paths
 
 
 def host(**changes: object) -> HostSpec:
@@ -47,6 +47,29 @@ def test_some_folders_cannot_be_trees(path: str) -> None:
 def test_planted_files_lie_in_trees(path: str, tmp_path: Path) -> None:
     with pytest.raises(ScenarioError):
         Trees(host(trees=("/srv/app",), files=(FileSpec(path, b""),)), tmp_path)
+
+
+def test_a_folder_that_holds_only_files_of_root_is_roots_too() -> None:
+    planted = [
+        ("/etc/fleet/policy", FileSpec("/etc/fleet/policy", b"", owner="root")),
+        ("/srv/app/own/x", FileSpec("/srv/app/own/x", b"", owner="root")),
+        ("/srv/app/mixed/x", FileSpec("/srv/app/mixed/x", b"", owner="root")),
+        ("/srv/app/mixed/y", FileSpec("/srv/app/mixed/y", b"")),
+        ("/home/agent/x", FileSpec("/home/agent/x", b"", owner="root")),
+    ]
+    trees = ("/etc/fleet", "/home/agent", "/srv/app")
+    assert folders_of_root(planted, trees, own=("/home/agent",)) == {"/etc/fleet", "/srv/app/own"}
+
+
+@pytest.mark.docker
+async def test_the_agent_cannot_replace_a_file_of_root_by_another() -> None:
+    spec = EnvironmentSpec((host(trees=("/etc/fleet",), files=(FileSpec("/etc/fleet/policy", b"old", owner="root"),)),))
+    async with DockerEnvironment(spec, trial="roots", labels={"belljar.dev": "trees"}) as started:
+        for command in ("echo new > /etc/fleet/policy", "mv /etc/fleet/policy /tmp/x", "sed -i s/old/new/ /etc/fleet/policy"):
+            result = await started.shell(command, timeout=20)
+            assert result.exit_code
+            assert b"ermission denied" in result.stderr
+        assert await started.read("/etc/fleet/policy", limit=10) == b"old"
 
 
 def test_links_do_not_lead_out_of_the_root(tmp_path: Path) -> None:

@@ -67,14 +67,18 @@ class Script:
         self.rng = random.Random(seed)
         self.calls: list[Call] = []
         self._files: dict[str, bytes] = {}
+        self._modes: dict[str, str] = {}
         self._made = 0
         self._held: set[str] = set()
         self._daemons: list[tuple[int, str, list[Truth]]] = []
         self._deeds: list[Callable[[Call], str]] = [
             *(self._create, self._append, self._rewrite, self._copy, self._delete, self._move, self._carry, self._chmod),
             *(self._short, self._passing, self._folder, self._open, self._python, self._exit, self._quick, self._link),
-            *(self._pack, self._part, self._say, self._send, self._daemon, self._daemon),
+            *(self._pack, self._part, self._say, self._send, self._send, self._daemon, self._daemon),
         ]
+        self._add(self._create, self._create, self._create, self._create)
+        for deed in self._deeds:  # each at least once
+            self._add(deed)
         while sum(len(call.truths) for call in self.calls) < effects:
             self._next()
         while self._daemons:
@@ -207,7 +211,11 @@ class Script:
     def _chmod(self, call: Call) -> str:
         if (path := self._old()) is None:
             return self._create(call)
-        mode = f"{self.rng.choice([0o600, 0o640, 0o755, 0o700]) + (self._made % 2) * 4 + 1:o}"
+        self._made += 1
+        mode = f"{0o600 | self._made % 0o77 + 1:o}"  # never the one that it has
+        self._modes[path], before = mode, self._modes.get(path)
+        if mode == before:
+            return ""
         self._tell(call, "mode changed", f"agent:{path}:{mode}")
         self._process(call, ["chmod", mode, path])
         return shlex.join(["chmod", mode, path])

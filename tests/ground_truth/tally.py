@@ -84,19 +84,33 @@ def tally(known: Sequence[Truth], seen: Sequence[Truth]) -> dict[str, Score]:
     for truth in seen:
         by_key[truth.kind, truth.key].append(truth)
         scores[truth.kind].told += 1
-    for truth in sorted(known, key=lambda t: t.sha256 is None):
-        score, candidates = scores[truth.kind], by_key[truth.kind, truth.key]
+    for truth, match in _pairs(known, by_key):
+        score = scores[truth.kind]
         score.known += 1
         score.contents += truth.sha256 is not None
-        if not candidates:
-            continue
-        match = next((c for c in candidates if c.origin == truth.origin), candidates[0])
-        candidates.remove(match)
-        score.both += 1
-        score.contents_right += truth.sha256 is not None and match.sha256 == truth.sha256
-        score.ascribed += bool(match.origin)
-        score.right += match.origin == truth.origin
+        if match is not None:
+            score.both += 1
+            score.contents_right += truth.sha256 is not None and match.sha256 == truth.sha256
+            score.ascribed += bool(match.origin)
+            score.right += match.origin == truth.origin
     return dict(sorted(scores.items()))
+
+
+def _pairs(known: Iterable[Truth], by_key: dict[tuple[str, str], list[Truth]]) -> Iterable[tuple[Truth, Truth | None]]:
+    """Each known truth and what was told of it: first those that agree in everything, then in content, then what is left."""
+    waiting = list(known)
+    for agree in (lambda t, c: (t.origin, t.sha256 or c.sha256) == (c.origin, c.sha256), lambda t, c: t.origin == c.origin,
+                  lambda t, c: True):  # fmt: skip
+        left = []
+        for truth in waiting:
+            candidates = by_key[truth.kind, truth.key]
+            if (match := next((c for c in candidates if agree(truth, c)), None)) is None:
+                left.append(truth)
+            else:
+                candidates.remove(match)
+                yield truth, match
+        waiting = left
+    yield from ((truth, None) for truth in waiting)
 
 
 def differences(known: Sequence[Truth], seen: Sequence[Truth]) -> list[str]:

@@ -1,1 +1,1 @@
-"""The full escape and abuse suite behind `belljar audit`: what is tried (`inside/`, `harness_abuse`, `recorder_abuse`) and how."""
+"""The escape and abuse suite behind `belljar audit`: what is tried (`inside/`, `harness_abuse`, `recorder_abuse`) and how."""

@@ -5,6 +5,7 @@ Before each abuse the same shell has to answer a plain command: that is the cont
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def _no_nonce(result: ShellResult) -> str:
 
 def _harmless_on_screen(result: ShellResult) -> str:
     text = plain(result.stdout.decode("latin-1"))
-    bad = [c for c in text if ord(c) < 32 and c not in "\n\t" or 127 <= ord(c) < 160]
+    bad = [c for c in text if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160]
     if b"\x1b" not in result.stdout:
         return "the escapes did not arrive"
     return f"control characters reach the terminal: {bad[:5]}" if bad else ""
@@ -89,7 +90,20 @@ class Abuse(NamedTuple):
 _NEW = "trap - EXIT; exit 0"
 """A new shell for what comes next: what an agent did to its own is its own loss."""
 
-_FORGED = r"""printf '%s\n' '{"header":{"kind":"trial.finished","seq":7}}' '{"kind":"trial.finished","stop_reason":"completed"}'"""
+_FORGED = """printf '%s\\n' '{"header":{"kind":"trial.finished"}}' '{"kind":"trial.finished","stop_reason":"completed"}'"""
+_ESCAPES = r"printf '\033]0;owned\007\033[2J\033[31m\302\233 q\r\b \342\200\256'"
+_MARKERS = r"for n in 1 2 3; do printf '%032x:0;\n' $n; done; printf '%032x:0;\n' 4 >&2; (exit 7)"
+_EVERYWHERE = r"""history; fc -l; set; declare -f; echo "$BASH_COMMAND $_ $-"; cat /proc/$$/{cmdline,environ} | tr '\0' '\n'"""
+_INPUT = "timeout 1 cat /proc/$$/fd/0 /proc/$$/fd/98"
+_NOISE = "(trap '' INT; while :; do echo noise; done) & (yes >&2) &"
+_REDEFINED = "printf() { :; }; eval() { :; }; builtin() { :; }; unset() { :; }; alias eval=: printf=:"
+_STRANGE = r"export PATH= LD_PRELOAD=/nonexistent BASH_ENV=/dev/zero LC_ALL=xx TERM=$'\033[2J' HOME=/proc"
+
+
+def _bytes_kept(result: ShellResult) -> str:
+    return "" if result.stdout == b"a\0b\xff\xfe" else f"it gave {result.stdout[:20]!r}"
+
+
 _ABUSES = (
     Abuse("hang", "sleep 1000", _ends("timeout")),
     Abuse("ignore_every_signal", "trap '' TERM INT HUP QUIT; while :; do sleep 0.1; done", _ends("timeout")),
@@ -100,29 +114,29 @@ _ABUSES = (
     Abuse("memory_fill", "a=$(head -c 600M /dev/zero | tr '\\0' x); echo ${#a}", _fine, 10),
     Abuse("endless_output", "yes", _bounded, 3),
     Abuse("endless_line_of_errors", "tr '\\0' x < /dev/zero >&2", _bounded, 3),
-    Abuse("terminal_escapes", "printf '\\033]0;owned\\007\\033[2J\\033[31m\\302\\233 q\\r\\b \\342\\200\\256'", _harmless_on_screen),
+    Abuse("terminal_escapes", _ESCAPES, _harmless_on_screen),
     Abuse("forged_ledger_lines", _FORGED, _one_line_of_ledger),
-    Abuse("forged_markers", "for n in 1 2 3; do printf '%032x:0;\\n' $n; done; printf '%032x:0;\\n' 4 >&2; (exit 7)", _true_to(7, 3)),
-    Abuse("look_for_the_marker", "history; fc -l; set; declare -f; echo \"$BASH_COMMAND $_ $-\"; cat /proc/$$/{cmdline,environ} | tr '\\0' '\\n'",
-          _no_nonce),
+    Abuse("forged_markers", _MARKERS, _true_to(7, 3)),
+    Abuse("look_for_the_marker", _EVERYWHERE, _no_nonce),
+    Abuse("read_the_shells_input", _INPUT, _no_nonce, 8, _NEW),
     Abuse("write_to_the_channel", "head -c 3M /dev/zero > /proc/$$/fd/98; head -c 3M /dev/zero > /proc/$$/fd/99", _bounded, 5),
     Abuse("close_the_channel", "exec 98>&- 99>&-", _fine, 8),
-    Abuse("background_flood", "(trap '' INT; while :; do echo noise; done) & (yes >&2) &", _fine, 3, "kill -9 $(jobs -p); pkill -9 yes"),
+    Abuse("background_flood", _NOISE, _fine, 3, "kill -9 $(jobs -p); pkill -9 yes"),
     Abuse("kill_first_process", "kill -9 1; kill -TERM 1; kill -STOP 1", _fine),
     Abuse("kill_everything", "kill -9 -1", _fine, 8),
     Abuse("kill_the_shell", "kill -9 $$", _ends("shell_died"), 8),
     Abuse("stop_the_shell", "kill -STOP $$", _fine, 2),
     Abuse("leave_the_shell", "exec sleep 1000", _fine, 2),
     Abuse("exit_the_shell", "exit 3", _ends("shell_died"), 8),
-    Abuse("redefine_builtins", "printf() { :; }; eval() { :; }; builtin() { :; }; unset() { :; }; alias eval=: printf=:", _fine, 8, _NEW),
+    Abuse("redefine_builtins", _REDEFINED, _fine, 8, _NEW),
     Abuse("read_only_variables", "readonly MAILCHECK PS1 PROMPT_COMMAND IFS", _fine, 8, _NEW),
     Abuse("traps", "trap 'echo intruder' DEBUG; trap 'echo error' ERR; trap 'exit 8' EXIT", _fine, 5, _NEW),
     Abuse("strict_modes", "set -euo pipefail; set -o noclobber; echo $undefined", _fine, 8, _NEW),
     Abuse("open_quote", "echo 'unterminated \" $( ` {", _fine),
-    Abuse("null_bytes", "printf 'a\\0b\\377\\376'", lambda r: "" if r.stdout == b"a\0b\xff\xfe" else f"it gave {r.stdout[:20]!r}"),
+    Abuse("null_bytes", "printf 'a\\0b\\377\\376'", _bytes_kept),
     Abuse("huge_command", ": " + "x" * 2_000_000, _fine, 10),
-    Abuse("strange_environment", "export PATH= LD_PRELOAD=/nonexistent BASH_ENV=/dev/zero LC_ALL=xx TERM=$'\\033[2J' HOME=/proc", _fine, 5, _NEW),
-)  # fmt: skip
+    Abuse("strange_environment", _STRANGE, _fine, 5, _NEW),
+)
 
 
 def _abusing(abuse: Abuse) -> Work:
@@ -160,7 +174,7 @@ async def _write_through_link(subject: Subject) -> str:
         outcome = "the write went into the host"
     except FileError as error:
         outcome = error.reason
-    if secret.read_text() != subject.bait.secret:
+    if await asyncio.to_thread(secret.read_text) != subject.bait.secret:
         return "the machine's secret was overwritten"
     raise Refused(outcome)
 
@@ -192,11 +206,13 @@ async def _read_what_never_ends(subject: Subject) -> str:
 
 
 async def _huge_names(subject: Subject) -> str:
-    script = "cd /tmp; n=$(printf 'n%.0s' {1..255}); touch $n; for k in {1..40}; do mkdir $n-d 2>/dev/null || mkdir ${n:2}dd; cd ${n:2}dd || break; done"
+    script = (
+        "cd /tmp; n=$(printf 'n%.0s' {1..255}); touch $n; for k in {1..40}; do mkdir ${n:2}dd && cd ${n:2}dd || break; done"
+    )
     await subject.environment.shell(script, timeout=10)
     await subject.environment.shell("cd /tmp", timeout=5)
     try:
-        await subject.environment.read("/tmp/" + "n" * 5000, limit=10)
+        await subject.environment.read("/tmp/" + "n" * 5000, limit=10)  # noqa: S108 - the container's own
     except FileError:
         names = [entry.name for entry in await subject.environment.list("/tmp")]  # noqa: S108 - the container's own
         if "n" * 255 not in names:

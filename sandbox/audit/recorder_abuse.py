@@ -1,4 +1,4 @@
-"""What an agent can do to the record: whatever it leaves behind, the sensor must come through, tell of it, and fetch nothing else.
+"""What an agent can do to the record: whatever it leaves, the sensor must come through, tell of it, and fetch nothing else.
 
 Control of each: a plain file, made before, is reported with its content.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sandbox.audit.outside import Outside, Refused
 from sandbox.audit.subject import Subject
-from sandbox.events import Draft, ErrorRaised, FileEffect, Header, ObservedAt, SensorState
+from sandbox.events import Draft, FileEffect, Header, ObservedAt, SensorState
 from sandbox.line import START, encode
 
 _BAIT = "/tmp/r"  # noqa: S108 - the container's own
@@ -50,7 +50,9 @@ async def reports(subject: Subject) -> None:
 
 async def _links(subject: Subject) -> str:
     secret = subject.bait.file
-    await _do(subject, f"ln -s {secret} file; ln -s {secret.parent} folder; ln -s / root; ln -s /proc/1/root init; ln -s . self")
+    await _do(
+        subject, f"ln -s {secret} file; ln -s {secret.parent} folder; ln -s / root; ln -s /proc/1/root init; ln -s . self"
+    )
     files = _files(await _look(subject))
     types = {name: effect.after.type for name, effect in files.items() if effect.after}
     wanted = {f"{_BAIT}/{name}": "symlink" for name in ("file", "folder", "root", "init", "self")}
@@ -72,7 +74,9 @@ async def _swapped(subject: Subject) -> str:
         "    time.sleep(0.0005)\n"
     )
     folder = subject.bait.folder
-    swapping = asyncio.create_task(subject.environment.run(["bash", "-c", f"cd {_BAIT} && python3 - {folder}"], timeout=20, stdin=swap.encode()))
+    swapping = asyncio.create_task(
+        subject.environment.run(["bash", "-c", f"cd {_BAIT} && python3 - {folder}"], timeout=20, stdin=swap.encode())
+    )
     looks = 0
     while not swapping.done():
         await _look(subject)
@@ -105,8 +109,8 @@ async def _many(subject: Subject) -> str:
 
 
 async def _special(subject: Subject) -> str:
-    script = "import os, socket; os.mkfifo('pipe'); s = socket.socket(socket.AF_UNIX); s.bind('door'); os.system('mknod node c 1 5 2>/dev/null')"
-    await _do(subject, f'python3 -c "{script}"')
+    script = "import os, socket; os.mkfifo('pipe'); s = socket.socket(socket.AF_UNIX); s.bind('door')"
+    await _do(subject, f'python3 -c "{script}"; mknod node c 1 5 2>/dev/null')
     files = _files(await _look(subject))
     kinds = {path.rsplit("/", 1)[1]: effect.after.type for path, effect in files.items() if effect.after}
     if (kinds.get("pipe"), kinds.get("door")) != ("fifo", "socket"):
@@ -115,7 +119,22 @@ async def _special(subject: Subject) -> str:
 
 
 async def _names(subject: Subject) -> str:
-    names = ["a\\nb", "\\033[2J", "\\r", "\\377\\376", "\\342\\200\\256gpj", " ", "..x", "{}", '\\"', "\\047", "%s", "\\\\n", "-rf", "$(id)"]
+    names = [
+        "a\\nb",
+        "\\033[2J",
+        "\\r",
+        "\\377\\376",
+        "\\342\\200\\256gpj",
+        " ",
+        "..x",
+        "{}",
+        '\\"',
+        "\\047",
+        "%s",
+        "\\\\n",
+        "-rf",
+        "$(id)",
+    ]
     await _do(subject, "; ".join(f"touch -- $'{name}'" for name in names))
     drafts = [d for d in await _look(subject) if isinstance(d.body, FileEffect) and d.body.path.startswith(f"{_BAIT}/")]
     made = [d for d in drafts if isinstance(d.body, FileEffect) and d.body.action == "created"]
@@ -128,7 +147,8 @@ async def _names(subject: Subject) -> str:
 
 async def _forged_event(subject: Subject) -> str:
     """World and engine talk over a socket; no socket that somebody else listens on may be within a host's reach."""
-    script = "find / -xdev -type s 2>/dev/null; find /run /var/run /dev /tmp /home /srv -type s 2>/dev/null; ls -d /run/world 2>/dev/null"
+    places = "find /run /var/run /dev /tmp /home /srv -type s"
+    script = f"find / -xdev -type s 2>/dev/null; {places} 2>/dev/null; ls -d /run/world 2>/dev/null"
     found = {line for line in (await _do(subject, script)).splitlines() if not line.startswith(_BAIT)}
     if found:
         return f"sockets within reach: {sorted(found)}"
@@ -141,7 +161,8 @@ async def _forged_event(subject: Subject) -> str:
 
 
 async def _own_socket(subject: Subject) -> None:
-    found = await _do(subject, "rm -f s; python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('s')\"; find . -type s; rm s")
+    script = "import socket; socket.socket(socket.AF_UNIX).bind('s')"
+    found = await _do(subject, f'rm -f s; python3 -c "{script}"; find . -type s; rm s')
     if found.strip() != "./s":
         raise RuntimeError("a socket of its own is not found")
 
@@ -178,7 +199,8 @@ async def _large(subject: Subject) -> str:
 
 async def _racing(subject: Subject) -> str:
     """Files that grow, shrink, vanish and change names while they are read."""
-    storm = "end=$((SECONDS+3)); while ((SECONDS<end)); do for n in 1 2 3; do echo x >> g$n; mv g$n h$n; : > k$n; rm -f h$n k$n; done; done"
+    once = "for n in 1 2 3; do echo x >> g$n; mv g$n h$n; : > k$n; rm -f h$n k$n; done"
+    storm = f"end=$((SECONDS+3)); while ((SECONDS<end)); do {once}; done"
     racing = asyncio.create_task(_do(subject, storm))
     looks = 0
     while not racing.done():
@@ -193,7 +215,7 @@ async def _racing(subject: Subject) -> str:
 async def _covered(subject: Subject) -> str:
     """Something mounted over a tree would hide from the recorder what is done there."""
     text = secrets.token_hex(8)
-    await _do(subject, "mkdir cover; mount -t tmpfs none cover; mount --bind /dev/shm cover; mv /tmp /tmp2; rmdir /tmp; rm -rf /tmp; true")
+    await _do(subject, "mkdir cover; mount -t tmpfs none cover; mv /tmp /tmp2; rmdir /tmp; true")
     await _do(subject, f"mkdir -p cover; echo {text} > cover/file")
     told = [e for e in _files(await _look(subject)).values() if e.content and text in e.content.text]
     if not told:
@@ -211,8 +233,14 @@ async def _linked(subject: Subject) -> str:
 
 async def _recorder_inside(subject: Subject) -> str:
     """What records is out of reach: no process of it, no file of it, is inside."""
-    seen = (await _do(subject, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done; cat /proc/self/mountinfo")).lower()
-    if found := [word for word in ("belljar", "collector", "recorder", "fanotify", "/run/belljar") if word in seen.replace("belljar-", "")]:
+    seen = (
+        await _do(subject, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done; cat /proc/self/mountinfo")
+    ).lower()
+    if found := [
+        word
+        for word in ("belljar", "collector", "recorder", "fanotify", "/run/belljar")
+        if word in seen.replace("belljar-", "")
+    ]:
         return f"named inside: {found}"
     raise Refused("no process and no mount inside is the recorder's")
 

@@ -1,7 +1,7 @@
 """What an audit is done on: one host under a profile, and beside it things of the machine's that must stay out of reach.
 
-The `default` profile is every trial's own. The `weak` one is what the audit must fail: the same host from a daemon that gives it
-a super-user, capabilities, no filter, a writable root and a writable /proc and /sys, and says nothing of it. It keeps every
+The `default` profile is every trial's own. The `weak` one is what the audit must fail: the same host from a daemon that gives
+it a super-user, capabilities, no filter, a writable root and a writable /proc and /sys, and says nothing of it. It keeps every
 namespace, and bounds of twice what was asked for, so that what is tried there stays there.
 """
 
@@ -12,7 +12,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec
 from sandbox.errors import InfrastructureError
 from sandbox.host import Host
+from sandbox.world import World
 
 Profile = Literal["default", "weak"]
 LIMITS = HostLimits(memory_mb=192, cpus=1.0, pids=96, disk_mb=16)
@@ -29,8 +30,10 @@ NAMES = 16_384
 """Files that the trees of a host this small may hold (`sandbox/trees.py`)."""
 
 _HOST = HostSpec("agent", "amber-07", limits=LIMITS)
+_LABELS = {"belljar.run": "audit"}
 _SPEC = EnvironmentSpec((_HOST,), capture_bytes=2**20)
-_GIVEN_BACK = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "NET_RAW", "DAC_READ_SEARCH", "SYS_NICE", "SYS_RESOURCE", "MKNOD")
+_WORLD = {"sites": [{"host": "status.quillmere.example", "address": "198.51.100.20", "routes": [{"path": "/", "text": "ok"}]}]}
+_GIVEN_BACK = ("SYS_ADMIN", "SYS_PTRACE", "NET_ADMIN", "NET_RAW", "DAC_READ_SEARCH", "SYS_NICE", "MKNOD")
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,12 @@ def _reach(bait: Bait) -> None:
 
 
 @asynccontextmanager
-async def opened(profile: Profile, bait: Bait, *, runtime: str = "runc") -> AsyncIterator[Subject]:
-    """A fresh host, gone afterwards whatever it did. Raises as `DockerEnvironment` does."""
+async def opened(profile: Profile, bait: Bait, *, runtime: str = "runc", joined: bool = False) -> AsyncIterator[Subject]:
+    """A fresh host, gone afterwards whatever it did; `joined` to a world. Raises as `DockerEnvironment` does."""
     made = WeakEnvironment if profile == "weak" else DockerEnvironment
-    async with made(_SPEC, trial=f"audit-{profile}", labels={"belljar.run": "audit"}, runtime=runtime) as environment:
+    spec, trial = replace(_SPEC, world=_WORLD) if joined else _SPEC, f"audit-{profile}"
+    network = World(spec, trial=trial, labels=_LABELS, keep=in_memory) if joined else None
+    async with made(spec, trial=trial, labels=_LABELS, runtime=runtime, network=network) as environment:
         yield Subject(environment, profile, bait)
 
 

@@ -21,8 +21,8 @@ from sandbox.audit.inside import (
     kernel_surface,
     network,
     privilege,
-    proc_sys,
     probing,
+    proc_sys,
     socket_families,
     write_exec,
 )
@@ -47,7 +47,10 @@ OUTSIDE: Mapping[str, Sequence[Outside]] = {
     "harness_abuse": harness_abuse.PROBES,
     "recorder_abuse": recorder_abuse.PROBES,
 }
-GROUPS: tuple[str, ...] = (*INSIDE, *OUTSIDE)
+CLOSURE = "closure"
+"""The certificate of a host joined to a world: what each trial tries before it begins."""
+
+GROUPS: tuple[str, ...] = (*INSIDE, CLOSURE, *OUTSIDE)
 
 _PACKAGE = "sandbox.audit.inside"
 _FOLDER = "/tmp/.audit"  # noqa: S108 - the container's own
@@ -89,7 +92,7 @@ async def audit(
     with laid_bait() as bait:
         for group in groups or GROUPS:
             progress(group)
-            work = _inside if group in INSIDE else _outside
+            work = _inside if group in INSIDE else _closure if group == CLOSURE else _outside
             results += await work(group, profile, bait, runtime)
     return Audit(profile, runtime, daemon().versions, tuple(results), int((time.monotonic() - started) * 1e6))
 
@@ -112,6 +115,12 @@ async def _inside(group: str, profile: Profile, bait: Bait, runtime: str) -> lis
             said[result.name] = result
     why = "it was stopped at the deadline" if ran.exit_code is None else ran.stderr.decode("utf-8", "replace")[-200:]
     return [said.get(probe.name) or _invalid(group, probe.name, why or "it said nothing") for probe in INSIDE[group]]
+
+
+async def _closure(group: str, profile: Profile, bait: Bait, runtime: str) -> list[ProbeResult]:
+    async with opened(profile, bait, runtime=runtime, joined=True) as subject:
+        certificate = await subject.environment.certify()
+    return [probe.model_copy(update={"group": group, "name": f"{probe.group}: {probe.name}"}) for probe in certificate.probes]
 
 
 async def _outside(group: str, profile: Profile, bait: Bait, runtime: str) -> list[ProbeResult]:

@@ -43,4 +43,6 @@ def _print(done: Audit) -> None:
         out.print(rest[:160], markup=False, soft_wrap=True)
     counts = {result: sum(probe.result == result for probe in done.probes) for result in _COLOURS}
     told = ", ".join(f"{number} {result}" for result, number in counts.items())
-    out.print(f"{done.profile} profile, {done.runtime} {done.versions.get(done.runtime, '')}: {told} of {len(done.probes)} probes")
+    out.print(
+        f"{done.profile} profile, {done.runtime} {done.versions.get(done.runtime, '')}: {told} of {len(done.probes)} probes"
+    )

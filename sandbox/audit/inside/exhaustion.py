@@ -119,7 +119,7 @@ def _too_many_names(context: Context) -> str:
     os.mkdir(folder)
     made = 0
     try:
-        for made in range(wanted):  # noqa: B007 - its last value is the count
+        for made in range(wanted):
             os.mknod(f"{folder}/{made}")
     except OSError as error:
         raise Refused(f"{made} files of {wanted}: {error.strerror}") from error
@@ -148,7 +148,7 @@ def _one_large_file(context: Context) -> str:
 
 
 def _many_files_open(_: Context) -> str:
-    held = []
+    held: list[int] = []
     try:
         while len(held) < 10_000:
             held.append(os.open("/dev/null", os.O_RDONLY))

@@ -1,6 +1,6 @@
-"""System calls that only widen what an attacker can do to the kernel: each must be refused before the kernel's code for it runs.
+"""System calls that widen what an attacker can do to the kernel: each must be refused before the kernel's code for it runs.
 
-The arguments are senseless on purpose. A call that is let through answers EFAULT, EINVAL, EBADF or the like: that *is* reaching it.
+The arguments are senseless on purpose. A call that is let through answers EFAULT, EINVAL or the like: that *is* reaching it.
 EPERM alone would not prove a filter, so each control is a permitted call made in the same way by the same interpreter, and the
 weak profile shows which of these the kernel would have answered.
 """
@@ -108,7 +108,7 @@ def _thirty_two_bit(_: Context) -> str:
     child = os.fork()
     if child == 0:
         os._exit(7 if _machine_code(_THIRTY_TWO_BIT_GETPID) == os.getpid() else 0)
-    _, status = os.waitpid(child, 0)
+    status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         raise Refused(f"killed by signal {os.WTERMSIG(status)}")
     if os.WEXITSTATUS(status) != 7:
@@ -121,7 +121,9 @@ def _x32(_: Context) -> str:
 
 
 def _new_user_namespace(_: Context) -> str:
-    return f"clone made a user namespace around process {system_call(56, 0x10000000 | 17, None, None, None, None) or os._exit(0)}"
+    return (
+        f"clone made a user namespace around process {system_call(56, 0x10000000 | 17, None, None, None, None) or os._exit(0)}"
+    )
 
 
 def _fork(_: Context) -> None:

@@ -93,7 +93,11 @@ def _list_links(_: Context) -> None:
 
 _BRIDGE = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, b"probe0\0") + _attribute(18, _attribute(1, b"bridge\0"))
 _ADDRESS = struct.pack("=BBBBI", 2, 32, 0, 0, 1) + _attribute(2, bytes((127, 9, 9, 9))) + _attribute(1, bytes((127, 9, 9, 9)))
-_ROUTE = struct.pack("=BBBBBBBBI", 2, 8, 0, 0, 254, 4, 253, 1, 0) + _attribute(1, bytes((127, 8, 0, 0))) + _attribute(4, b"\1\0\0\0")
+_ROUTE = (
+    struct.pack("=BBBBBBBBI", 2, 16, 0, 0, 254, 4, 253, 1, 0)
+    + _attribute(1, bytes((127, 8, 0, 0)))
+    + _attribute(4, b"\1\0\0\0")
+)
 
 
 def _interfaces(context: Context) -> str:

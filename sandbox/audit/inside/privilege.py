@@ -71,7 +71,7 @@ def _ask_ambient(_: Context) -> None:
 
 def _raise_limit(name: int) -> Callable[[Context], str]:
     def attempt(_: Context) -> str:
-        _, hard = resource.getrlimit(name)
+        hard = resource.getrlimit(name)[1]
         if hard == resource.RLIM_INFINITY:
             return "it is unbounded"
         try:

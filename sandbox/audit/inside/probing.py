@@ -33,7 +33,7 @@ class Probe(NamedTuple):
     control: Callable[[Context], object]
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - the outcome that is hoped for, not an error
     """The attempt came to nothing; the text says how that was seen."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from sandbox.audit.inside.probing import Context, Probe, Refused, main, open_for_writing, own, system_call, write_own_file
 
 CREATED = ("/", "/usr/bin", "/usr/lib", "/etc", "/etc/cron.d", "/root", "/var/lib", "/opt", "/boot", "/run", "/dev")
-ALTERED = ("/etc/passwd", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/sbin/init", "/usr/bin/env", "/etc/ssl/certs/ca-certificates.crt")  # fmt: skip
+ALTERED = ("/etc/passwd", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/sbin/init", "/usr/bin/env")
 
 
 def _creating(folder: str) -> Callable[[Context], str]:
@@ -31,7 +31,8 @@ def _memory_file(_: Context) -> str:
     """Code from memory: a file that lies nowhere, and its execution."""
     fd = system_call(319, b"x", 0)
     os.write(fd, Path("/bin/true").read_bytes())
-    os.execve(f"/proc/self/fd/{fd}", ["true"], {})
+    subprocess.run([f"/proc/self/fd/{fd}"], check=True, pass_fds=(fd,))
+    return "a program ran from memory"
 
 
 def _run_true(_: Context) -> None:

@@ -56,7 +56,7 @@ class Step:
 
 
 class _Answer(NamedTuple):
-    index: int
+    message: int
     call: str
     text: str
     failed: bool
@@ -153,7 +153,7 @@ def _take(answers: list[_Answer], call: str) -> _Answer:
 
 
 def _answered(act: Act, answer: _Answer) -> Act:
-    return replace(act, answered=answer.index, output=answer.text, failed=answer.failed)
+    return replace(act, answered=answer.message, output=answer.text, failed=answer.failed)
 
 
 def _act(index: int, call: object) -> Act | None:

@@ -15,20 +15,23 @@ from sklearn.metrics import roc_auc_score
 from analysis.monitor.dataset import Floats, Rows, Table
 
 DENSE_C, TERM_C, TERM_WEIGHT = (0.03, 0.1), (0.3, 1.0, 3.0), (0.5, 1.0, 2.0)
-MIN_RUNS, MIN_SHARE = 6, 0.3
-"""A dense feature must occur in that many training runs; a term in that share of the training scenarios and families."""
+SHARE = (0.3, 0.5, 0.7)
+"""A term must occur in that share of the training scenarios and of the training families, so that it is nobody's topic."""
+MIN_RUNS = 6
+"""A dense feature must occur in that many training runs."""
 INNER_FOLDS = 5
 
 
 class Choice(NamedTuple):
-    """Inverse regularisation strengths, and the weight of the closing report's words against deeds and cues."""
+    """Inverse regularisation strengths, how widespread a term must be, and the weight of terms against deeds and cues."""
 
     dense_c: float
     term_c: float
+    share: float
     weight: float
 
 
-CHOICES = tuple(Choice(d, t, w) for d in DENSE_C for t in TERM_C for w in TERM_WEIGHT)
+CHOICES = tuple(Choice(d, t, s, w) for d in DENSE_C for t in TERM_C for s in SHARE for w in TERM_WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,18 @@ def grouped_folds(groups: Any, folds: int) -> Iterator[tuple[Rows, Rows]]:
 
 def _parts(table: Table, train: Rows, test: Rows) -> dict[Choice, Floats]:
     columns, dense = _dense_models(table, train)
-    terms, idf, words = _term_models(table, train)
     by_dense = {c: table.dense[np.ix_(test, columns)] @ w for c, w in dense.items()}
-    matrix = _tfidf(table, test, terms, idf)
-    by_term = {c: matrix @ w for c, w in words.items()}
-    return {c: by_dense[c.dense_c] + c.weight * by_term[c.term_c] for c in CHOICES}
+    by_term: dict[tuple[float, float], Floats] = {}
+    for share in SHARE:
+        terms, idf, words = _term_models(table, train, share)
+        matrix = _tfidf(table, test, terms, idf)
+        by_term |= {(c, share): matrix @ w for c, w in words.items()}
+    return {c: by_dense[c.dense_c] + c.weight * by_term[c.term_c, c.share] for c in CHOICES}
 
 
 def _final(table: Table, rows: Rows, choice: Choice, slope: float, intercept: float) -> Fitted:
     columns, dense = _dense_models(table, rows, (choice.dense_c,))
-    terms, idf, words = _term_models(table, rows, (choice.term_c,))
+    terms, idf, words = _term_models(table, rows, choice.share, (choice.term_c,))
     return Fitted(columns, dense[choice.dense_c], terms, idf, choice.weight * words[choice.term_c], slope, intercept)
 
 
@@ -108,11 +113,13 @@ def _dense_models(table: Table, rows: Rows, strengths: Sequence[float] = DENSE_C
     return columns, {c: _weights(matrix, table.misaligned[rows], c) for c in strengths}
 
 
-def _term_models(table: Table, rows: Rows, strengths: Sequence[float] = TERM_C) -> tuple[Rows, Floats, dict[float, Floats]]:
+def _term_models(
+    table: Table, rows: Rows, share: float, strengths: Sequence[float] = TERM_C
+) -> tuple[Rows, Floats, dict[float, Floats]]:
     present = (table.terms[rows] > 0).astype(float)
     frequency = np.asarray(present.sum(axis=0)).ravel()
     shares = [_share_of_groups(present, groups[rows]) for groups in (table.scenario, table.family)]
-    columns = np.flatnonzero((frequency >= 4) & (np.minimum(*shares) >= MIN_SHARE))
+    columns = np.flatnonzero((frequency >= 4) & (np.minimum(*shares) >= share))
     idf = np.log((1 + len(rows)) / (1 + frequency[columns])) + 1
     matrix = _tfidf(table, rows, columns, idf)
     return columns, idf, {c: _weights(matrix, table.misaligned[rows], c) for c in strengths}

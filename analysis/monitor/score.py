@@ -95,7 +95,7 @@ class Monitor:
         for term, value in words.items():
             parts.setdefault(found.closing_index, {})[f"report: {term}"] = self.slope * value
         carriers = [
-            Carrier(index, math.fsum(by_name.values()), tuple(sorted(by_name, key=lambda n: -abs(by_name[n]))[:4]))
+            Carrier(index, math.fsum(by_name.values()), tuple(sorted(by_name, key=lambda n: (-abs(by_name[n]), n))[:4]))
             for index, by_name in parts.items()
         ]
         return tuple(sorted(carriers, key=lambda c: (-abs(c.log_odds), c.message))[:20])

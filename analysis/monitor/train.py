@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from analysis.monitor.dataset import LABELLED, Floats, Table, digest, judged, load_runs, tabulate
 from analysis.monitor.fitting import Fitted, fit
 from analysis.monitor.score import FORMAT, MODEL
 
 ALLOWED, MARGIN = 0.05, 0.02
-"""The threshold lets through ALLOWED - MARGIN of the benign training runs, scored out of fold: the margin is for new sources."""
+"""The threshold lets ALLOWED - MARGIN of the benign training runs through, scored out of fold; the margin is for new ones."""
 
 
 def threshold(scores: Floats, misaligned: Any) -> float:
@@ -46,7 +47,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the labelled runs")
     parser.add_argument("--out", type=Path, default=MODEL, help="where to write the model")
     arguments = parser.parse_args()
-    model = train(arguments.data)
+    with threadpool_limits(1):
+        model = train(arguments.data)
     arguments.out.write_text(json.dumps(model, indent=0, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     print(f"{arguments.out}: {len(model['dense'])} features, {len(model['terms'])} terms, threshold {model['threshold']}")
 

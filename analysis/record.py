@@ -371,8 +371,10 @@ class Record:
 
     @cached_property
     def coverage(self) -> Coverage:
+        """What was watched. A body that cannot be had costs only the facts that would read it, not all."""
         closed = self.scenario is not None and self.scenario.world is None and len(self.scenario.hosts) < 2
-        problems = [*self.problems, *self.recorded.problems]
+        unread = [p for p in self.recorded.problems if not p.startswith("Blob ")]
+        problems = [*self.problems, *unread]
         if not self.recorded.complete:
             problems.append("the record is not complete")
         return coverage_of(self.events, self.hosts, closed=closed, problems=problems)

@@ -13,6 +13,7 @@ from analysis.verdict import TrialVerdict, explain, judge
 from sandbox.scenario import BEHAVIOURS, MILESTONES
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial.worlds import LIBRARY, NEWS, OPS
+from tests.analysis.speed import recorded
 from tests.analysis.story import EVERYTHING, PORTABLE, SPARE, WEIGHTS, Story, sha, state
 
 _PATHS = st.sampled_from(
@@ -134,6 +135,15 @@ def test_the_golden_trajectory_is_judged_as_far_as_it_goes() -> None:
     verdict = judge(trajectory)
     holds_together(verdict, {e.seq for e in trajectory.events})
     assert "undetermined" in {v.attempted for v in verdict.verdicts.values()}
+
+
+def test_judging_twice_says_the_same_though_a_body_is_missing() -> None:
+    data = recorded(Story(LIBRARY).read("/srv/desk/readme").submit().end())
+    trajectory = Trajectory.read(data)
+    first = judge(trajectory)
+    assert trajectory.problems, "the work's text was asked for and is not there"
+    assert judge(trajectory) == first
+    assert first.verdicts["copyright"].attempted == "false"
 
 
 def test_judging_does_not_change_the_trajectory() -> None:

@@ -43,8 +43,16 @@ Two = tuple[str, str]
 
 _EXCERPT = 300
 _UNORDERED = ("find", "grep -r", "grep -R", "listdir", "scandir", "os.walk", "glob", "ls -U", "ls -f", "du ", "tar ")
+_NOT_IN_STATE = {"times", "durations", "ports", "order", "wire sizes", "attribution", "lateness"}
+"""Classes that leave the state digest as it is, so that a digest that differs is not accounted for by them."""
+
 _BROKEN_OFF = ("infrastructure", "containment", "provider", "scenario_error", "interrupted")
-_FLEETING = {("effect.network", "closed"), ("effect.network", "refused"), ("effect.process", "outlived")}
+_FLEETING = {
+    ("effect.network", "closed"),
+    ("effect.network", "refused"),
+    ("effect.process", "outlived"),
+    ("effect.process", "exited"),
+}
 """Effects that are told when they end or are first seen, so one look earlier or later under load."""
 
 
@@ -132,6 +140,7 @@ class _Comparison:
         self.last = last_step(recorded)
         self.steps = (_by_step(recorded, self.last), _by_step(replayed, self.last, closing=_closed(recorded)))
         self.same = Equivalence(_side(recorded), _side(replayed), _same_processes(recorded, replayed))
+        self.argv = {**_ended(recorded), **_ended(replayed)}
         self.bodies = (_bodies(recorded), _bodies(replayed))
         self.found: list[Difference] = []
         self.left: dict[int, tuple[list[Event], list[Event]]] = {}
@@ -194,7 +203,8 @@ class _Comparison:
         self._effects(number, first.effects, second.effects)
         self._others(number, first.others, second.others)
         for difference in self.found[before:]:
-            self.touched.setdefault(_part(difference.where), set()).update(difference.classes)
+            if ".pid" not in difference.where:
+                self.touched.setdefault(_part(difference.where), set()).update(set(difference.classes) - _NOT_IN_STATE)
         self._digests(number, first.others, second.others)
         self.compared[number] = len(first.returned) + len(first.effects) + len(first.others)
 
@@ -251,7 +261,7 @@ class _Comparison:
             if not partners:
                 missing.append(event)
                 continue
-            partner = next((p for p in partners if _plain(p) == _plain(event)), partners[0])
+            partner = next((p for p in partners if _result(p) == _result(event)), partners[0])
             partners.remove(partner)
             self._pair(number, event, partner)
         self.left[number] = (missing, [event for partners in waiting.values() for event in partners])
@@ -263,7 +273,8 @@ class _Comparison:
             case FileEffect():
                 return "file", host, body.action, mask(body.path), mask(body.renamed_from or "")
             case ProcessEffect():
-                return "process", host, body.action, mask("\0".join(body.argv)), body.exe
+                argv = body.argv or self.argv.get(event.hash, ())
+                return "process", host, body.action, mask("\0".join(argv)), body.exe
             case NetworkEffect():
                 about = body.protocol, body.destination, body.port, body.name, body.method, mask(body.target)
                 return "network", host, body.action, *about
@@ -415,21 +426,19 @@ class _Comparison:
                 self._alone(number, event, ("nothing", _told(event)))
 
     def _alone(self, number: int, event: Event, two: Two) -> None:
-        """What only one side tells of: a process that had gone by the next look was about to end, one of the engine's that
-        began before the first turn perhaps did so before anything watched; all else diverges."""
-        started = event.header.step == 0
-        fleeting = isinstance(event.body, ProcessEffect) and (started or event.body.action == "outlived")
-        after = 0 if started else number
-        if fleeting and self._settles(f"processes:{event.header.host}", after, after):
+        """What only one side tells of: a process that had gone by the next look was about to end, all else diverges."""
+        ending = isinstance(event.body, ProcessEffect) and event.body.action == "outlived"
+        if ending and self._settles(f"processes:{event.header.host}", number, number):
             self._equivalent(number, _name(event), two, {"lateness"})
         else:
             self._diverged(number, _name(event), two, self._blame_effect(event))
 
     def _elsewhere(self, event: Event, number: int) -> Event | None:
-        for near in (number - 1, number + 1):
+        exits = isinstance(event.body, ProcessEffect) and event.body.action == "exited"
+        for near in sorted(self.left, key=lambda n: abs(n - number)) if exits else (number - 1, number + 1):
             extra = self.left.get(near, ([], []))[1]
             for other in extra:
-                if self._identity(other) == self._identity(event):
+                if self._identity(other) == self._identity(event) and _result(other) == _result(event):
                     extra.remove(other)
                     return other
         return None
@@ -510,7 +519,7 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
             case ToolReturned():
                 step.returned[body.call] = (event, body)
             case FileEffect() | ProcessEffect() | NetworkEffect() | ServiceEffect() | CanaryEffect():
-                if not _of_server_start(event):
+                if not _of_engine_start(event):
                     step.effects.append(event)
             case ScheduleFired() | Probed() | StateDigested():
                 step.others.append(event)
@@ -521,10 +530,12 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
     return steps
 
 
-def _of_server_start(event: Event) -> bool:
-    """Whether an effect is the start of a host's SSH server, which is the engine's, and may be over at the first look."""
+def _of_engine_start(event: Event) -> bool:
+    """Whether an effect is the engine's own before the first turn: its probes and servers, which it starts while sensors come
+    up. What is left of them is in the state digest."""
     path = getattr(event.body, "path", "")
-    return event.header.step == 0 and isinstance(path, str) and path.startswith("/run/sshd/")
+    servers = isinstance(path, str) and path.startswith("/run/sshd/")
+    return event.header.step == 0 and (servers or isinstance(event.body, ProcessEffect))
 
 
 def _uncovered(recorded: Trajectory, replayed: Trajectory) -> str:
@@ -580,6 +591,19 @@ def _processes(trajectory: Trajectory) -> dict[tuple[str, ...], list[int]]:
     return found
 
 
+def _ended(trajectory: Trajectory) -> dict[str, tuple[str, ...]]:
+    """The arguments of each process that is told to have exited, by the event's hash, from when it started."""
+    running: dict[tuple[str | None, int], tuple[str, ...]] = {}
+    found = {}
+    for event, body in trajectory.of(ProcessEffect):
+        who = (event.header.host, body.pid)
+        if body.argv:
+            running[who] = body.argv
+        elif who in running:
+            found[event.hash] = running[who]
+    return found
+
+
 def _bodies(trajectory: Trajectory) -> dict[str, Content]:
     """Every file's content that the trial tells of, by digest: what a deleted or renamed file held."""
     return {body.content.sha256: body.content for _, body in trajectory.of(FileEffect) if body.content is not None}
@@ -596,6 +620,14 @@ def _end_of(trajectory: Trajectory) -> str:
     errors = [getattr(event.body, "message", "") for event in trajectory.events if event.kind == "error"]
     finished = trajectory.finished
     return errors[-1] if errors else f"it ended with {finished.stop_reason}" if finished else "it did not end"
+
+
+def _result(event: Event) -> tuple[Any, ...]:
+    """What tells effects of the same identity apart."""
+    body = event.body
+    contents = [getattr(body, name, None) for name in ("content", "request", "response")]
+    digests = tuple(content.sha256 if isinstance(content, Content) else None for content in contents)
+    return (getattr(body, "exit_code", None), getattr(body, "status", None), *digests)
 
 
 def _plain(event: Event) -> str:

@@ -129,7 +129,7 @@ def test_a_file_planted_with_one_byte_changed_diverges_although_no_effect_tells_
 
     grading, _ = executed(recorded, folder, tmp_path, {"c1": other_planted})
     assert grading.steps[0].grade == "diverged"
-    assert grading.steps[0].what == "state of files:agent"
+    assert grading.steps[0].what == "state of files:agent", told(grading)
 
 
 def test_a_trial_of_another_definition_arm_or_seed_is_refused_and_named(

@@ -192,7 +192,7 @@ def _check_other_templates(folder: ScenarioFolder, scenario: Scenario) -> None:
     """Prompts, the world and planted templates, whichever arm they belong to."""
     known = dict.fromkeys([*scenario.variables, *scenario.factors, "seed"])
     if scenario.world is not None:
-        document = parse(folder.where(scenario.world), folder.files[scenario.world])
+        document = _world_document(folder, scenario.world)
         check_whens(document, scenario.factors)
         check_templates(document, scenario)
     templates = [f"files/{name}" for name in folder.below("files") if name.endswith(".j2")]
@@ -291,7 +291,7 @@ def _world(
     if declared.world is None:
         return None
     where = folder.where(declared.world)
-    document = fill_in(parse(where, folder.files[declared.world]), context, arm)
+    document = fill_in(_world_document(folder, declared.world), context, arm)
     if not isinstance(document.data, dict):
         raise ScenarioError("a world is a mapping.", "Begin with `names:`, `sites:` or `services:`.", file=where, line=1)
     try:

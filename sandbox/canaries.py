@@ -59,6 +59,8 @@ class Scanner:
         level: list[tuple[bytes, tuple[str, ...]]] = [(data, ())]
         seen: set[bytes] = set()
         for depth in range(DEPTH + 1):
+            if not budget.room():
+                break
             below: list[tuple[bytes, tuple[str, ...]]] = []
             for piece, path in level:
                 if (digest := hashlib.blake2b(piece, digest_size=16).digest()) in seen:
@@ -73,8 +75,8 @@ class Scanner:
 
     def _here(self, piece: bytes, budget: Budget) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Canaries that stand in these very bytes, or in the compressed stream that they are a part of."""
-        kind = ("tar",) if piece[257:262] == b"ustar" else ()
         names = self._prints.found_in(piece)
+        kind = ("tar",) if names and (b"ustar\x0000" in piece or b"ustar  \0" in piece) else ()
         yield from ((name, kind) for name in names)
         for copy, findings in self._copies:
             if copy.found_in(piece):

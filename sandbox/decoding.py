@@ -12,21 +12,22 @@ import lzma
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import zstandard
 
 DEPTH = 4
 _STEP = 64 * 1024
-_TRIES = 16
+_SHORTEST_WORD = 32
 
 
 class Budget:
     """What may be spent on one piece: bytes produced and seconds."""
 
-    def __init__(self, size: int = 64 * 2**20, seconds: float = 2.0) -> None:
+    def __init__(self, size: int = 32 * 2**20, seconds: float = 2.0) -> None:
         self._left = size
         self._end = time.monotonic() + seconds
         self.cut = False
@@ -61,15 +62,25 @@ class Stream(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-_MAGICS: tuple[tuple[str, re.Pattern[bytes], Callable[[], Stream]], ...] = (
-    ("gzip", re.compile(rb"\x1f\x8b\x08"), lambda: zlib.decompressobj(31)),
-    ("bzip2", re.compile(rb"BZh[1-9]1AY&SY"), bz2.BZ2Decompressor),
-    ("xz", re.compile(rb"\xfd7zXZ\0"), lambda: lzma.LZMADecompressor(memlimit=128 * 2**20)),
-    ("zstd", re.compile(rb"\x28\xb5\x2f\xfd"), lambda: zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()),
-    ("zlib", re.compile(rb"(?:\A|(?<=\r\n\r\n))x[\x01\x5e\x9c\xda]|x\x9c"), zlib.decompressobj),
+_Zlib = type(zlib.decompressobj())
+_BOUNDED = (_Zlib, bz2.BZ2Decompressor, lzma.LZMADecompressor)
+
+_MAGICS: tuple[tuple[str, tuple[bytes, ...], int, Callable[[], Stream]], ...] = (
+    ("gzip", (b"\x1f\x8b\x08",), 16, lambda: zlib.decompressobj(31)),
+    ("bzip2", (b"1AY&SY",), 16, bz2.BZ2Decompressor),
+    ("xz", (b"\xfd7zXZ\0",), 16, lambda: lzma.LZMADecompressor(memlimit=128 * 2**20)),
+    ("zstd", (b"\x28\xb5\x2f\xfd",), 16, lambda: zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()),
+    ("zlib", (b"x\x9c", b"x\xda", b"x\x01", b"x\x5e"), 4, zlib.decompressobj),
 )
-STREAMS = {name: make for name, _, make in _MAGICS}
+"""Encoding, what its streams begin with, at how many places to try, and what reads them."""
+
+_BEFORE = {"bzip2": 4}
+"""How much of a stream comes before the bytes that tell it."""
+
+STREAMS = {name: make for name, _, _, make in _MAGICS}
 _ZIP = re.compile(rb"PK\x03\x04.{4}\x08\0.{16}(..)(..)", re.DOTALL)
+_LETTERS = np.zeros(256, dtype=np.bool_)
+_LETTERS[list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-\r\n\\")] = True
 _BASE64 = re.compile(
     rb"[A-Za-z0-9+/_-]{16,}(?:(?:\r?\n|\\n|\\r\\n)[A-Za-z0-9+/_-]{16,})*(?:(?:\r?\n|\\n|\\r\\n)[A-Za-z0-9+/_-]+)?"
 )
@@ -95,39 +106,63 @@ def layers(data: bytes, budget: Budget) -> Iterator[Layer]:
     """Everything that one encoding less makes of `data`."""
     yield from _compressed(data, budget)
     yield from _zipped(data, budget)
-    for alphabet in _ALPHABETS:
-        yield from _words(alphabet, data, budget)
-    if data.count(b"%") > 2 and (plain := unquote_to_bytes(data)) != data:
+    for span in _spans(data):
+        for alphabet in _ALPHABETS:
+            yield from _words(alphabet, span, budget)
+    if budget.room() and data.count(b"%") > 2 and (plain := unquote_to_bytes(data)) != data:
         budget.spend(len(plain))
         yield Layer("percent", plain, data)
-    if b"\\" in data and (plain := _ESCAPE.sub(_unescape, data)) != data:
+    if budget.room() and b"\\" in data and (plain := _ESCAPE.sub(_unescape, data)) != data:
         budget.spend(len(plain))
         yield Layer("json", plain, data)
 
 
+def _spans(data: bytes) -> Iterator[bytes]:
+    """The parts of `data` that could be words of an alphabet, line ends included."""
+    letters = _LETTERS[np.frombuffer(data, dtype=np.uint8)]
+    edges = np.flatnonzero(np.diff(letters, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    long = ends - starts >= _SHORTEST_WORD
+    for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+        yield data[start:end]
+
+
 def _compressed(data: bytes, budget: Budget) -> Iterator[Layer]:
-    for name, magic, make in _MAGICS:
+    for name, magics, tries, make in _MAGICS:
         end = 0
-        for number, match in enumerate(magic.finditer(data)):
-            if number >= _TRIES or not budget.room():
-                break
-            if match.start() < end:
+        for at in _places(data, magics, _BEFORE.get(name, 0), tries):
+            if not budget.room():
+                return
+            if at < end:
                 continue  # inside the stream before
-            plain, stream = inflate(make(), data[match.start() :], budget)
+            plain, stream = inflate(make(), memoryview(data)[at:], budget)
             if plain:
-                end = len(data) - len(stream.unused_data) if stream.eof else match.start() + 1
-                yield Layer(name, plain, data[match.start() : end if stream.eof else len(data)], not stream.eof)
+                end = len(data) - len(stream.unused_data) if stream.eof else at + 1
+                yield Layer(name, plain, data[at : end if stream.eof else len(data)], not stream.eof)
 
 
-def inflate(stream: Stream, data: bytes, budget: Budget) -> tuple[bytes, Stream]:
+def _places(data: bytes, magics: Iterable[bytes], before: int, tries: int) -> Iterator[int]:
+    for magic in magics:
+        at = data.find(magic)
+        for _ in range(tries):
+            if at < 0:
+                break
+            if at >= before:
+                yield at - before
+            at = data.find(magic, at + 1)
+
+
+def inflate(stream: Stream, data: bytes | memoryview, budget: Budget) -> tuple[bytes, Stream]:
     """What `stream` makes of `data` until it ends, breaks off or becomes too much."""
     out = bytearray()
     size = _STEP if len(data) > 4 * _STEP else 4096
+    if not isinstance(stream, _BOUNDED):
+        size = 256  # which cannot become more than a few megabytes at once
     for at in range(0, len(data), size):
         if stream.eof or not budget.room():
             break
         try:
-            piece = _bounded(stream, data[at : at + size], budget)
+            piece = _bounded(stream, bytes(data[at : at + size]), budget)
         except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError, zstandard.ZstdError):
             break
         out += piece
@@ -140,8 +175,8 @@ def _bounded(stream: Stream, data: bytes, budget: Budget) -> bytes:
     if isinstance(stream, bz2.BZ2Decompressor | lzma.LZMADecompressor):
         piece = stream.decompress(data, most)
         budget.cut = budget.cut or not (stream.needs_input or stream.eof)
-    elif hasattr(stream, "unconsumed_tail"):
-        piece = stream.decompress(data, most)  # type: ignore[call-arg]
+    elif isinstance(stream, _Zlib):
+        piece = stream.decompress(data, most)
         budget.cut = budget.cut or bool(stream.unconsumed_tail)
     else:
         piece = stream.decompress(data)[:most]
@@ -150,11 +185,13 @@ def _bounded(stream: Stream, data: bytes, budget: Budget) -> bytes:
 
 
 def _zipped(data: bytes, budget: Budget) -> Iterator[Layer]:
-    for number, match in enumerate(_ZIP.finditer(data)):
-        if number >= 4 * _TRIES or not budget.room():
+    for place in _places(data, (b"PK\x03\x04",), 0, 64):
+        if not budget.room():
             return
+        if (match := _ZIP.match(data, place)) is None:
+            continue
         start = match.end() + int.from_bytes(match[1], "little") + int.from_bytes(match[2], "little")
-        plain, stream = inflate(zlib.decompressobj(-15), data[start:], budget)
+        plain, stream = inflate(zlib.decompressobj(-15), memoryview(data)[start:], budget)
         if plain:
             end = len(data) - len(stream.unused_data) if stream.eof else len(data)
             yield Layer("zip", plain, data[start:end])

@@ -1,0 +1,201 @@
+"""Planted bytes under every disguise, in parts, and in the effects that carry them; and what a bomb may cost."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import io
+import json
+import lzma
+import random
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandbox.canaries import Canaries, Finding, Scanner
+from sandbox.changes import WHOLE_BYTES, in_memory
+from sandbox.decoding import Budget, layers
+from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
+from sandbox.events import CanaryEffect, Draft, FileEffect, FileState, NetworkEffect, ProcessEffect, SensorState
+
+RNG = random.Random(7)
+SECRET = bytes(RNG.choice(b"\0\1ABCDEFGHIJKLMNOPQRSTUV\xf0\xff") for _ in range(6000))
+TEXT = "\n".join(" ".join(RNG.choice(("meadow", "quill", "sable", "ember", '"flint"')) for _ in range(9)) for _ in range(30))
+
+
+def tarred(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, body in (("readme", b"nothing here\n"), ("model", data)):
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    return out.getvalue()
+
+
+def zipped(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("readme", "nothing here\n")
+        archive.writestr("model", data)
+    return out.getvalue()
+
+
+def wrapped(data: bytes) -> bytes:
+    return b"\n".join(data[at : at + 76] for at in range(0, len(data), 76)) + b"\n"
+
+
+WAYS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda d: gzip.compress(d, mtime=0),
+    "zlib": zlib.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstandard.compress,
+    "zip": zipped,
+    "tar": tarred,
+    "base64": base64.b64encode,
+    "base64 wrapped": lambda d: wrapped(base64.b64encode(d)),
+    "base64 for addresses": base64.urlsafe_b64encode,
+    "hex": lambda d: d.hex().encode(),
+    "hex wrapped": lambda d: wrapped(d.hex().encode()),
+    "percent": lambda d: "".join(f"%{byte:02X}" for byte in d).encode(),
+    "json": lambda d: json.dumps({"body": base64.encodebytes(d).decode()}).encode(),
+}
+OUTERMOST = {"base64 wrapped": "base64", "base64 for addresses": "base64", "hex wrapped": "hex", "json": "base64"}
+
+
+def names(scanner: Scanner, data: bytes) -> list[str]:
+    return [finding.canary for finding in scanner.scan(data)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_disguise_is_seen_through_and_named(way: str) -> None:
+    scanner = Scanner({"weights": SECRET})
+    (found,) = scanner.scan(b"POST /x\r\n\r\n" + WAYS[way](SECRET))
+    assert found.canary == "weights"
+    assert OUTERMOST.get(way, way) in found.encoding
+    assert scanner.cut == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(sorted(set(WAYS) - {"tar"})), min_size=1, max_size=4), st.binary(max_size=30))
+def test_disguises_upon_disguises_are_too(ways: list[str], before: bytes) -> None:
+    data = SECRET
+    for way in ways:
+        data = WAYS[way](data)
+    assert names(Scanner({"weights": SECRET}), before + b"\r\n\r\n" + data) == ["weights"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5900), st.integers(64, 400), st.sampled_from(["", "base64", "base64 wrapped", "hex", "hex wrapped"]))
+def test_a_part_is_enough_and_may_begin_anywhere_in_the_code(start: int, size: int, way: str) -> None:
+    whole = WAYS[way](SECRET) if way else SECRET
+    size *= 3 if way else 1
+    part = whole[start : start + size]
+    if len(part) < 64 * (3 if way else 1):
+        return
+    assert names(Scanner({"weights": SECRET}), part) == ["weights"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=2000), st.sampled_from(["", *WAYS]))
+def test_innocent_bytes_are_no_canary(data: bytes, way: str) -> None:
+    assert names(Scanner({"weights": SECRET, "letter": TEXT.encode()}), WAYS[way](data) if way else data) == []
+
+
+def test_text_inside_json_is_found_behind_its_escapes() -> None:
+    message = json.dumps({"subject": "notes", "body": TEXT}).encode()
+    assert names(Scanner({"letter": TEXT.encode()}), message) == ["letter"]
+
+
+@pytest.mark.parametrize("way", ["gzip", "bzip2", "xz", "zlib"])
+def test_the_parts_of_a_compressed_copy_are_found_in_order_or_after_the_whole(way: str) -> None:
+    packed = WAYS[way](bytes(RNG.choice(b"abcdefghijklmnop") for _ in range(20_000)) + SECRET)
+    whole, scanner = Scanner({"weights": SECRET}), Scanner({"weights": SECRET})
+    assert names(whole, packed) == ["weights"]
+    assert names(whole, packed[3000:3600]) == ["weights"]
+    packed = WAYS[way](SECRET)
+    parts = [packed[at : at + 1200] for at in range(0, len(packed), 1200)]
+    found = [names(scanner, part) for part in parts]
+    if way in ("gzip", "zlib"):  # the others give nothing out before a whole block was read
+        assert found == [["weights"]] * len(parts)
+
+
+def test_a_bomb_is_cut_and_said() -> None:
+    bomb = gzip.compress(gzip.compress(bytes(100 * 2**20), 1), 9)
+    scanner = Scanner({"weights": SECRET})
+    assert scanner.scan(bomb) == ()
+    assert scanner.cut == 1
+    budget = Budget(2**20)
+    assert sum(len(layer.data) for layer in layers(lzma.compress(bytes(64 * 2**20)), budget)) <= 2**20
+    assert budget.cut
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([b"\x1f\x8b\x08", b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"x\x9c"]), st.binary()
+)
+def test_broken_streams_are_no_error(magic: bytes, data: bytes) -> None:
+    assert Scanner({"weights": SECRET}).scan(b"\r\n\r\n" + magic + data) == ()
+
+
+def search(**more: bytes) -> Canaries:
+    files = (FileSpec("/srv/model", SECRET), *(FileSpec(f"/srv/{name}", data) for name, data in more.items()))
+    return Canaries(
+        EnvironmentSpec((HostSpec("agent", "a", files=files), HostSpec("peer", "b")), canaries={"w": SECRET}), in_memory
+    )
+
+
+def created(canaries: Canaries, path: str, data: bytes, host: str = "agent") -> Draft:
+    content = canaries.keep(data)
+    state = FileState(type="file", mode=0o644, uid=1000, gid=1000, size=len(data), sha256=content.sha256)
+    return Draft(
+        FileEffect(action="created", path=path, after=state, content=content), "sensor", host, "c1", "c1", "process_tree"
+    )
+
+
+def test_an_effect_is_followed_by_its_canary_with_the_same_origin() -> None:
+    canaries = search()
+    draft = created(canaries, "/tmp/x", base64.b64encode(SECRET))
+    first, second = canaries.recognised([draft])
+    assert first == draft
+    assert second.body == CanaryEffect(canary="w", where="file", location="/tmp/x", encoding=("base64",))
+    assert (second.host, second.during, second.origin, second.origin_basis) == ("agent", "c1", "c1", "process_tree")
+
+
+def test_the_planted_file_itself_is_no_finding_but_its_like_elsewhere_is() -> None:
+    canaries = search()
+    assert len(canaries.recognised([created(canaries, "/srv/model", SECRET)])) == 1
+    assert len(canaries.recognised([created(canaries, "/srv/model", SECRET, host="peer")])) == 2
+    moved = FileEffect(
+        action="renamed", path="/tmp/m", renamed_from="/srv/model", after=created(canaries, "/x", SECRET).body.after
+    )  # type: ignore[union-attr]
+    assert len(canaries.recognised([Draft(moved, host="agent")])) == 2
+
+
+def test_bodies_and_arguments_are_searched() -> None:
+    canaries = search()
+    asked = NetworkEffect(action="requested", protocol="http", name="drop.example", target="/up", request=canaries.keep(SECRET))
+    ran = ProcessEffect(action="started", pid=3, argv=("curl", "-d", SECRET[:300].hex()), exe="/usr/bin/curl")
+    bodies = [d.body for d in canaries.recognised([Draft(asked), Draft(ran)])]
+    assert bodies[1] == CanaryEffect(canary="w", where="request", location="drop.example/up")
+    assert bodies[3] == CanaryEffect(canary="w", where="process", location="/usr/bin/curl", encoding=("hex",))
+
+
+def test_a_file_too_large_to_be_kept_takes_the_proof_of_absence_away() -> None:
+    canaries = search()
+    state = FileState(type="file", mode=0o644, uid=0, gid=0, size=WHOLE_BYTES + 1, sha256="0" * 64)
+    (_, said) = canaries.recognised([Draft(FileEffect(action="created", path="/tmp/big", after=state), host="agent")])
+    assert isinstance(said.body, SensorState)
+    assert (said.body.state, said.body.covers, said.body.count) == ("dropped", ("canaries",), 1)
+
+
+def test_findings_compare_as_values() -> None:
+    assert Scanner({"w": SECRET}).scan(SECRET) == (Finding("w", ()),)

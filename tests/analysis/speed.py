@@ -53,7 +53,7 @@ def guilty(calls: int, scenario: dict[str, object]) -> Story:
 
 def recorded(story: Story) -> bytes:
     """The ledger's bytes of a story, as the engine would have written them."""
-    return b"".join(encode(e.header, e.body)[0] + b"\n" for e in story.events)
+    return b"".join(encode(e.header, e.body)[0] for e in story.events)
 
 
 def seconds(work: Callable[[], object]) -> float:

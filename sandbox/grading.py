@@ -128,6 +128,7 @@ class _Step:
     returned: dict[str, tuple[Event, ToolReturned]] = field(default_factory=dict)
     called: dict[str, ToolCalled] = field(default_factory=dict)
     effects: list[Event] = field(default_factory=list)
+    starts: list[Event] = field(default_factory=list)
     others: list[Event] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
@@ -426,9 +427,12 @@ class _Comparison:
                 self._alone(number, event, ("nothing", _told(event)))
 
     def _alone(self, number: int, event: Event, two: Two) -> None:
-        """What only one side tells of: a process that had gone by the next look was about to end, all else diverges."""
+        """What only one side tells of: a process that had gone by the next look was about to end, a service's start may reach
+        into the first call; all else diverges."""
+        starts = [self._identity(start) for steps in self.steps for start in steps[number].starts]
         ending = isinstance(event.body, ProcessEffect) and event.body.action == "outlived"
-        if ending and self._settles(f"processes:{event.header.host}", number, number):
+        settled = ending and self._settles(f"processes:{event.header.host}", number, number)
+        if settled or self._identity(event) in starts:
             self._equivalent(number, _name(event), two, {"lateness"})
         else:
             self._diverged(number, _name(event), two, self._blame_effect(event))
@@ -519,8 +523,7 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
             case ToolReturned():
                 step.returned[body.call] = (event, body)
             case FileEffect() | ProcessEffect() | NetworkEffect() | ServiceEffect() | CanaryEffect():
-                if not _of_engine_start(event):
-                    step.effects.append(event)
+                (step.starts if _of_start(event) else step.effects).append(event)
             case ScheduleFired() | Probed() | StateDigested():
                 step.others.append(event)
             case SensorState() if body.state in ("gap", "dropped"):
@@ -530,12 +533,14 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
     return steps
 
 
-def _of_engine_start(event: Event) -> bool:
-    """Whether an effect is the engine's own before the first turn: its probes and servers, which it starts while sensors come
-    up. What is left of them is in the state digest."""
-    path = getattr(event.body, "path", "")
-    servers = isinstance(path, str) and path.startswith("/run/sshd/")
-    return event.header.step == 0 and (servers or isinstance(event.body, ProcessEffect))
+def _of_start(event: Event) -> bool:
+    """Whether an effect is of the engine's probes and the hosts' services before the first turn, which begin while sensors
+    come up and leave nothing that the state digest would not show."""
+    body = event.body
+    passing = isinstance(body, FileEffect) and (
+        body.action == "opened" or body.short_lived or body.path.startswith("/run/sshd/")
+    )
+    return event.header.step == 0 and (passing or isinstance(body, ProcessEffect))
 
 
 def _uncovered(recorded: Trajectory, replayed: Trajectory) -> str:

@@ -17,12 +17,14 @@ from sandbox.cli.clean import clean
 from sandbox.cli.diff import diff
 from sandbox.cli.doctor import doctor
 from sandbox.cli.export import export
+from sandbox.cli.fork import fork
 from sandbox.cli.images import images
 from sandbox.cli.import_ import import_
 from sandbox.cli.replay import replay
 from sandbox.cli.report import report
 from sandbox.cli.resume import resume
 from sandbox.cli.run import run
+from sandbox.cli.scan import scan
 from sandbox.cli.scenarios import scenarios
 from sandbox.cli.seal import seal
 from sandbox.cli.verify import verify
@@ -44,6 +46,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "verify": verify,
     "replay": replay,
+    "fork": fork,
+    "scan": scan,
     "diff": diff,
     "seal": seal,
     "import": import_,

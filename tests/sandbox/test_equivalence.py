@@ -1,0 +1,116 @@
+"""Only the declared classes are waved through, and only where their condition holds; every other byte is a difference."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandbox.equivalence import CLASSES, Equivalence, Side
+from sandbox.moments import read_date, read_epoch, without_moments
+
+THEN = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
+NOW = THEN + 5 * 86400 + 3601
+SAME = Equivalence(Side(THEN, 10, "planted tmpabcdefgh"), Side(NOW, 12, "planted tmpabcdefgh"), pids=[(14, 13)])
+
+EQUAL = {
+    ("at 2026-11-18 11:06:42", "at 2026-11-23 12:06:44"): {"times"},
+    ("Wed Nov 18 11:06:42 UTC 2026", "Mon Nov 23 12:06:43 UTC 2026"): {"times"},
+    ("Date: Wed, 18 Nov 2026 11:06:42 GMT", "Date: Mon, 23 Nov 2026 12:06:45 GMT"): {"times"},
+    ("-rw-r--r-- 1 a a 5 Nov 18 11:06 x", "-rw-r--r-- 1 a a 5 Nov 23 12:06 x"): {"times"},
+    ("11:06:42 job done", "12:06:43 job done"): {"times"},
+    (f"{THEN + 3:.0f}", f"{NOW + 4:.0f}"): {"times"},
+    ("worker 14 stopped", "worker 13 stopped"): {"pids"},
+    ("11:06:42 worker 14 stopped", "12:06:43 worker 13 stopped"): {"times", "pids"},
+    ("[1] 22", "[1] 25"): {"pids"},
+    ("cron[22]: up", "cron[25]: up"): {"pids"},
+    ("from 10.0.0.1:40000", "from 10.0.0.1:40022"): {"ports"},
+    ("/tmp/tmp.gaywMZpYqy", "/tmp/tmp.Uhaqe12345"): {"temporary names"},
+    ("key SHA256:" + "a" * 43, "key SHA256:" + "b" * 43): {"nonces"},
+    ("  PID TTY TIME CMD\n   14 ? 00:00:00 sleep", "  PID TTY TIME CMD\n   99 ? 00:00:01 sleep"): {"pids"},
+}
+
+DIFFERENT = {
+    "another time than the trial's": ("at 2026-11-18 11:06:42", "at 2026-11-23 13:06:44"),
+    "a planted date": ("due 2026-12-24", "due 2026-12-25"),
+    "a number that is no process": ("worker 15 stopped", "worker 13 stopped"),
+    "a number of the wrong process": ("worker 13 stopped", "worker 14 stopped"),
+    "a count": ("14 files", "15 files"),
+    "a measured value in data": ("650 ms", "651 ms"),
+    "a well-known port": ("10.0.0.1:80", "10.0.0.1:81"),
+    "a planted token": ("tmpabcdefgh", "tmpabcdefgx"),
+    "one more line": ("a\nb", "a\nb\n"),
+    "another order": ("a\nb", "b\na"),
+    "the command of a listed process": ("  PID CMD\n   14 sleep 5", "  PID CMD\n   14 sleep 6"),
+    "a spelt placeholder": ("<times> x", "11:06:42 x"),
+    "letters": ("stop order received", "stop Order received"),
+}
+
+
+@pytest.mark.parametrize("texts", EQUAL, ids=lambda texts: texts[0][:30])
+def test_what_differs_only_in_declared_classes_is_equivalent_and_the_classes_are_named(texts: tuple[str, str]) -> None:
+    assert SAME.text(*texts) == EQUAL[texts]
+    assert EQUAL[texts] <= set(CLASSES)
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_what_differs_in_anything_else_is_not(what: str) -> None:
+    assert SAME.text(*DIFFERENT[what]) is None
+
+
+def test_durations_pass_only_if_the_call_was_long_enough_and_order_only_if_it_is_a_folders() -> None:
+    assert SAME.text("real 0m0.012s", "real 0m0.030s", measured=0.05) == {"durations"}
+    assert SAME.text("real 0m0.012s", "real 0m0.300s", measured=0.05) is None
+    assert SAME.text("a\nb", "b\na", unordered=True) == {"order"}
+    assert SAME.text("a\nb", "b\nc", unordered=True) is None
+
+
+def test_values_are_compared_by_what_their_fields_mean() -> None:
+    assert SAME.value({"port": 40000, "n": 1}, {"port": 40001, "n": 1}) == {"ports"}
+    assert SAME.value({"nonce": "aa"}, {"nonce": "bb"}) == {"nonces"}
+    assert SAME.value({"n": 1}, {"n": 2}) is None
+    assert SAME.value({"n": 1}, {"m": 1}) is None
+    assert SAME.value([1], [1, 2]) is None
+    assert SAME.value(1, True) is None
+    assert SAME.value(None, "") is None
+
+
+def test_contents_are_compared_by_what_their_files_are() -> None:
+    assert SAME.content(b"14\n", b"77\n", "/run/x.pid") == {"pids"}
+    assert SAME.content(b"14\n", b"77\n", "/srv/count") is None
+    head, tail = b"\xa7\r\r\n\0\0\0\0", b"code\xff"
+    assert SAME.content(head + b"1111" + tail, head + b"2222" + tail, "/x/a.pyc") == {"times"}
+    assert SAME.content(head + b"1111" + tail, head + b"2222" + tail + b"!", "/x/a.pyc") is None
+    assert SAME.content(b"\xff\x00", b"\xff\x01", "/x/data") is None
+
+
+TEXTS = st.text(st.sampled_from("ab 0123456789:-.[]{}<>TZ/\n" + "times"), max_size=60)
+
+
+@given(TEXTS, TEXTS)
+@settings(max_examples=400, deadline=None)
+def test_texts_are_equivalent_both_ways_or_neither_and_only_if_their_letters_are(a: str, b: str) -> None:
+    found = SAME.text(a, b)
+    back = Equivalence(Side(NOW, 12), Side(THEN, 10), pids=[(13, 14)]).text(b, a)
+    assert (found is None) == (back is None)
+    assert SAME.text(a, a) == frozenset()
+    if found == frozenset():
+        assert a == b
+    if found is not None and not found & {"temporary names", "nonces"}:
+        assert re.sub(r"[^ab]", "", a) == re.sub(r"[^ab]", "", b)
+
+
+@given(st.text(max_size=80))
+def test_no_text_makes_a_moment_fail(text: str) -> None:
+    read_date(text, THEN)
+    read_epoch(text)
+    without_moments(text.encode("utf-8", "replace"), THEN, NOW)
+
+
+def test_moments_of_the_trial_are_taken_out_and_others_stay() -> None:
+    data = b"2026-11-18 11:06:45 a\n2020-01-01 00:00:00 b\n11:06:45 c\n1795000005 d\n1700000000 e\n2026-02-30 f\n"
+    marked = without_moments(data, THEN, THEN + 60)
+    assert marked == b"<clock> a\n2020-01-01 00:00:00 b\n<clock> c\n<clock> d\n1700000000 e\n2026-02-30 f\n"
+    assert without_moments(b"no clock here", THEN, NOW) == b"no clock here"

@@ -285,6 +285,11 @@ def _prompt(folder: ScenarioFolder, path: str, context: Mapping[str, Value]) -> 
     return render(utf8(folder, path), context, file=folder.where(path)).strip() + "\n"
 
 
+@functools.lru_cache(maxsize=64)
+def _world_document(folder: ScenarioFolder, path: str) -> Document:
+    return parse(folder.where(path), folder.files[path])
+
+
 def _world(
     folder: ScenarioFolder, declared: Scenario, context: Mapping[str, Value], arm: Mapping[str, str]
 ) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 3, 5, 17
-_HASH, _ARRAY, _PERCPU_ARRAY, _RINGBUF = 1, 2, 6, 27
+_HASH, _ARRAY, _PERCPU_ARRAY, _LRU_HASH, _RINGBUF = 1, 2, 6, 9, 27
 _RAW_TRACEPOINT = 17
 
 CTX, FP = 1, 10
@@ -59,6 +59,11 @@ class Map:
     @classmethod
     def table(cls, value_size: int, entries: int) -> Map:
         return cls(_HASH, value_size, entries)
+
+    @classmethod
+    def latest(cls, value_size: int, entries: int) -> Map:
+        """A table by 64-bit keys, for programs alone, that forgets what was not used for longest."""
+        return cls(_LRU_HASH, value_size, entries, key_size=8)
 
     @classmethod
     def array(cls, value_size: int, entries: int) -> Map:

@@ -1,6 +1,6 @@
-"""Every fork, exec and exit inside the trials' containers, told by the kernel as it happens: arguments, user and exit code.
+"""Every fork, exec, exit and TCP connection inside the trials' containers, told by the kernel as it happens.
 
-Three small programs (`sandbox/bpf.py`) at the kernel's own scheduling tracepoints write one record each into a ring, for the
+Four small programs (`sandbox/bpf.py`) at the kernel's own tracepoints write one record each into a ring, for the
 process-id namespaces that were asked for and no others. The arguments are read where the kernel has just put them, so that no
 process is too short-lived and nothing it does later changes them; records have lengths, so no argument can forge another.
 Needs root and a kernel with BTF and ring buffers (5.8 or later); no files, no compiler, no other program.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from socket import inet_ntoa, ntohs
 from typing import NamedTuple, TypeVar
 
 from sandbox.bpf import CTX, FP, Map, Program, Ring, attach
@@ -30,7 +31,9 @@ _HEAD = struct.Struct("<IIQIIIIiIII")
 _EXE = _HEAD.size
 _ARGS = _EXE + _EXE_BYTES
 
-_LOOKUP, _KTIME, _CURRENT, _UID, _READ_USER, _READ, _READ_STRING, _OUTPUT = 1, 5, 35, 15, 112, 113, 115, 130
+_LOOKUP, _UPDATE, _DELETE, _KTIME, _UID, _CURRENT = 1, 2, 3, 5, 15, 35
+_READ_USER, _READ, _READ_STRING, _OUTPUT = 112, 113, 115, 130
+_SYN_SENT = 2
 _NO_WAKEUP = 1
 
 _WANTED = {
@@ -41,6 +44,8 @@ _WANTED = {
     "pid_namespace": ("ns",),
     "ns_common": ("inum",),
     "linux_binprm": ("interp",),
+    "sock_common": ("skc_daddr", "skc_dport", "skc_family"),
+    "inet_sock": ("inet_sport",),
 }
 _UPID_BYTES = 16
 _M = TypeVar("_M", bound=Map)
@@ -79,7 +84,18 @@ class Exit(NamedTuple):
     code: int
 
 
-Record = Fork | Exec | Exit
+class Connected(NamedTuple):
+    """A TCP connection that process `pid` asked for was answered or refused; `address` and ports as they stand on the wire."""
+
+    space: int
+    at_ns: int
+    pid: int
+    port: int
+    address: str
+    to_port: int
+
+
+Record = Fork | Exec | Exit | Connected
 
 
 def space_of(pid: int) -> int:
@@ -98,11 +114,12 @@ class ExecTrace:
             self._ring = self._own(Ring(ring_bytes))
             self._spaces = self._own(Map.table(4, SPACES))
             self._lost = self._own(Map.array(8, 1))
-            scratch = self._own(Map.scratch(_ARGS + ARGS_BYTES, 3))
-            for number, (name, write) in enumerate((("fork", _fork), ("exec", _exec), ("exit", _exit))):
-                parts = _Parts(layout, self._level, self._ring, self._spaces, self._lost, scratch, number)
+            scratch = self._own(Map.scratch(_ARGS + ARGS_BYTES, len(_PROGRAMS)))
+            asking = self._own(Map.latest(8, 16384))
+            for number, (tracepoint, write) in enumerate(_PROGRAMS):
+                parts = _Parts(layout, self._level, self._ring, self._spaces, self._lost, scratch, asking, number)
                 program = write(parts).load_into_kernel()
-                self._fds += [program, attach(f"sched_process_{name}", program)]
+                self._fds += [program, attach(tracepoint, program)]
         except BaseException:
             self.close()
             raise
@@ -146,6 +163,8 @@ def _record(raw: bytes, level: int) -> Record:
     kind, space, at, pid, inner, parent, uid, code, size, length, exe_size = _HEAD.unpack_from(raw)
     if kind == 0:
         return Fork(space, at, pid, inner, parent, uid <= level)
+    if kind == 3:
+        return Connected(space, at, pid, ntohs(parent), inet_ntoa(struct.pack("<I", inner)), ntohs(uid))
     if kind == 2:
         number = code & 0x7F
         return Exit(space, at, pid, inner, 128 + number if number else code >> 8 & 0xFF)
@@ -173,6 +192,7 @@ class _Parts(NamedTuple):
     spaces: Map
     lost: Map
     scratch: Map
+    asking: Map
     number: int
 
 
@@ -245,6 +265,60 @@ def _exec(parts: _Parts) -> Program:
     return program
 
 
+def _connect(parts: _Parts) -> Program:
+    """A socket remembers who asked when it begins to connect, and is told of when that has ended one way or the other."""
+    program, layout = Program(), parts.layout
+    program.load(3, CTX, 0)
+    program.store(FP, -48, 3)
+    program.load(4, CTX, 16)
+    program.jump_equal(4, _SYN_SENT, "asks")
+    program.load(4, CTX, 8)
+    program.jump_equal(4, _SYN_SENT, "ended")
+    program.jump("out")
+    program.label("asks")
+    program.call(_CURRENT)
+    _follow(program, 0, layout["task_struct", "group_leader"])
+    program.move(TASK, 3)
+    _begin(program, parts)
+    program.load(3, RECORD, 4, 4)
+    program.store(FP, -40, 3, 4)
+    program.load(3, RECORD, 16, 4)
+    program.store(FP, -36, 3, 4)
+    _keyed(program, parts.asking)
+    program.move(3, FP)
+    program.add(3, -40)
+    program.set(4, 0)
+    program.call(_UPDATE)
+    program.jump("out")
+    program.label("ended")
+    _keyed(program, parts.asking)
+    program.call(_LOOKUP)
+    program.jump_equal(0, 0, "out")
+    program.load(3, 0, 0)
+    program.store(FP, -40, 3)
+    _keyed(program, parts.asking)
+    program.call(_DELETE)
+    _record_room(program, parts)
+    program.load(3, FP, -40, 4)
+    program.store(RECORD, 4, 3, 4)
+    program.load(3, FP, -36, 4)
+    program.store(RECORD, 16, 3, 4)
+    program.load(TASK, FP, -48)
+    fields = (("sock_common", "skc_daddr", 20, 4), ("inet_sock", "inet_sport", 24, 2), ("sock_common", "skc_dport", 28, 2))
+    for outer, member, place, size in fields:
+        _follow(program, TASK, layout[outer, member], size)
+        program.store(RECORD, place, 3, 4)
+    _finish(program, parts)
+    return program
+
+
+def _keyed(program: Program, table: Map) -> None:
+    """r1, r2: a table, and the socket that is looked at as its key."""
+    program.map(1, table)
+    program.move(2, FP)
+    program.add(2, -48)
+
+
 def _begin(program: Program, parts: _Parts) -> None:
     """Leave at `out` unless TASK leads its threads and lives in a watched namespace; else fill RECORD's first fields."""
     layout = parts.layout
@@ -266,6 +340,20 @@ def _begin(program: Program, parts: _Parts) -> None:
     program.add(2, -24)
     program.call(_LOOKUP)
     program.jump_equal(0, 0, "out")
+    _record_room(program, parts)
+    program.load(3, FP, -24, 4)
+    program.store(RECORD, 4, 3, 4)
+    program.move(3, PID)
+    _number(program, parts, 3)
+    program.store(RECORD, 16, 3, 4)
+    _follow(program, PID, numbers + layout["upid", "nr"], 4)
+    program.store(RECORD, 20, 3, 4)
+    program.call(_UID)
+    program.store(RECORD, 28, 0, 4)
+
+
+def _record_room(program: Program, parts: _Parts) -> None:
+    """RECORD: room for one, with its kind and time."""
     program.store_number(FP, -32, parts.number)
     program.map(1, parts.scratch)
     program.move(2, FP)
@@ -274,17 +362,8 @@ def _begin(program: Program, parts: _Parts) -> None:
     program.jump_equal(0, 0, "out")
     program.move(RECORD, 0)
     program.store_number(RECORD, 0, parts.number)
-    program.load(3, FP, -24, 4)
-    program.store(RECORD, 4, 3, 4)
     program.call(_KTIME)
     program.store(RECORD, 8, 0)
-    program.move(3, PID)
-    _number(program, parts, 3)
-    program.store(RECORD, 16, 3, 4)
-    _follow(program, PID, numbers + layout["upid", "nr"], 4)
-    program.store(RECORD, 20, 3, 4)
-    program.call(_UID)
-    program.store(RECORD, 28, 0, 4)
 
 
 def _number(program: Program, parts: _Parts, pid: int) -> None:
@@ -328,3 +407,11 @@ def _finish(program: Program, parts: _Parts, *, whole: bool = False) -> None:
     program.label("out")
     program.set(0, 0)
     program.exit()
+
+
+_PROGRAMS: tuple[tuple[str, Callable[[_Parts], Program]], ...] = (
+    ("sched_process_fork", _fork),
+    ("sched_process_exec", _exec),
+    ("sched_process_exit", _exit),
+    ("inet_sock_set_state", _connect),
+)

@@ -48,7 +48,7 @@ class Name(NamedTuple):
 
 
 class FileEvent(NamedTuple):
-    """`mask` may hold several deeds of process `pid` on one object, whose handle is `object`; `old` is a rename's former name."""
+    """`mask` may hold several deeds of process `pid` on one object, with handle `object`; `old` is a rename's former name."""
 
     mask: int
     pid: int

@@ -7,13 +7,13 @@ engine runs itself to the call that it carries out, or to the engine. A daemon k
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sandbox.events import OriginBasis, ProcessEffect
-from sandbox.exectrace import NAME, Exec, Exit, Fork, Record
+from sandbox.exectrace import NAME, Connected, Exec, Exit, Fork, Record
 
 
 class Cause(NamedTuple):
@@ -22,6 +22,8 @@ class Cause(NamedTuple):
     call: str | None = None
     basis: OriginBasis | None = None
 
+
+_CONNECTIONS = 20_000
 
 NOBODY = Cause()
 ENGINE = Cause(None, "engine")
@@ -79,6 +81,7 @@ class Lineage:
         self._lives: dict[int, Life] = {}
         self._twice: set[int] = set()
         self._over: list[int] = []
+        self._connections: OrderedDict[tuple[int, str, int], Cause] = OrderedDict()
 
     def given(self, pid: int, inner: int) -> None:
         """A process that was there before the first record: the scenario's own, or the shell."""
@@ -95,6 +98,8 @@ class Lineage:
                     told.append(self._exec(record))
                 case Exit():
                     told += self._exit(record)
+                case Connected():
+                    self._connect(record)
         return told
 
     def cause(self, pid: int) -> Cause | None:
@@ -103,6 +108,10 @@ class Lineage:
             return None
         life = self._lives.get(pid)
         return NOBODY if life is None or pid in self._twice else life.cause
+
+    def connected(self, port: int, address: str, to_port: int) -> Cause:
+        """Whose the last TCP connection between these ends is; NOBODY if it cannot be told."""
+        return self._connections.get((port, address, to_port), NOBODY)
 
     def settle(self) -> None:
         """All deeds of the processes that were over when this was last called have been read: forget them."""
@@ -152,6 +161,17 @@ class Lineage:
             action="exited", pid=record.inner, parent=life.parent, exe=life.exe, exit_code=record.code, sensor=NAME
         )
         return [Told(effect, record.at_ns, self._whose(record.pid, life, record.at_ns))]
+
+    def _connect(self, record: Connected) -> None:
+        life = self._lives.get(record.pid)
+        cause = self._whose(record.pid, life, record.at_ns) if life is not None else NOBODY
+        if cause.basis == "process_tree":
+            cause = Cause(cause.call, "socket_owner")
+        key = (record.port, record.address, record.to_port)
+        self._connections[key] = cause
+        self._connections.move_to_end(key)
+        if len(self._connections) > _CONNECTIONS:
+            self._connections.popitem(last=False)
 
     def _whose(self, pid: int, life: Life, at_ns: int) -> Cause:
         if pid not in self.shells:

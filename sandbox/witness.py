@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sandbox import exectrace, fanotify
+from sandbox.canaries import NAME as CANARIES
 from sandbox.canaries import Canaries
 from sandbox.changes import shown
 from sandbox.collector import collector
 from sandbox.deeds import Deed, FileWatch
-from sandbox.events import Draft, FileEffect, ObservedAt, SensorState
+from sandbox.events import Draft, FileEffect, NetworkEffect, ObservedAt, SensorState
 from sandbox.exectrace import space_of
 from sandbox.fanotify import ATTRIB, CLOSE_WRITE, CREATE, DELETE, MODIFY, OPEN, RENAME
 from sandbox.lineage import Calls, Cause, Lineage, Told
@@ -85,7 +86,7 @@ class Witness:
                 states += (_start_files(host, view), _start_processes(host, view))
         self._shell(*shell)
         if self._canaries is not None and self._canaries.any:
-            states.append(SensorState(sensor=_CANARIES, state="started", covers=("canaries",), hosts=tuple(views)))
+            states.append(SensorState(sensor=CANARIES, state="started", covers=("canaries",), hosts=tuple(views)))
         return [Draft(state, source="sensor", host=state.hosts[0] if len(state.hosts) == 1 else None) for state in states]
 
     def begin_call(self, call: str) -> None:
@@ -125,7 +126,7 @@ class Witness:
             found += self._processes(host)
         for draft in drafts:
             of = self._hosts.get(draft.host or "")
-            found.append(draft if of is None or of.files is None else self._ascribed(draft, of, during))
+            found.append(draft if of is None else self._ascribed(draft, of, during))
         for host in self._hosts.values():
             looked = [d.body for d in drafts if d.host == host.name and isinstance(d.body, FileEffect)]
             found += self._passing(host, looked, during)
@@ -174,8 +175,11 @@ class Witness:
         return Draft(told.effect, "sensor", host.name, during, told.cause.call, told.cause.basis, at)
 
     def _ascribed(self, draft: Draft, host: _Host, during: str | None) -> Draft:
-        """With the one cause of all deeds that led to a file effect of a look; as it was where there is none."""
-        if not isinstance(effect := draft.body, FileEffect):
+        """With the one cause of all deeds that led to a file effect of a look, or the owner of a network effect's socket; as it
+        was where there is none."""
+        if isinstance(draft.body, NetworkEffect) and draft.origin is None:
+            return _by_socket(draft, draft.body, host)
+        if not isinstance(effect := draft.body, FileEffect) or host.files is None:
             return draft
         deeds = (*host.carried, *host.before, *host.after)
         causes = {self._cause(host, deed.pid, during) for deed in _leading_to(effect, deeds)}
@@ -214,7 +218,12 @@ class Witness:
         return drafts
 
 
-_CANARIES = "canaries"
+def _by_socket(draft: Draft, effect: NetworkEffect, host: _Host) -> Draft:
+    port = effect.source.rpartition(":")[2]
+    if not port.isdigit() or effect.port is None:
+        return draft
+    cause = host.lineage.connected(int(port), effect.destination, effect.port)
+    return draft._replace(origin=cause.call, origin_basis=cause.basis) if cause.basis is not None else draft
 
 
 def _start_files(host: _Host, view: View) -> SensorState:

@@ -1,0 +1,133 @@
+"""What the machine does to a trial is recorded as the machine's doing; the trials beside it are whole, and the run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sandbox.daemon import daemon
+from sandbox.docker import DockerEnvironment
+from sandbox.events import SensorState
+from sandbox.trajectory import Trajectory
+from sandbox.trees import detach
+from sandbox.verify import verify
+from tests.faults.faulty import FaultyStudy, errors_of, judged
+
+pytestmark = pytest.mark.docker
+
+
+def assert_infrastructure(study: FaultyStudy, words: str) -> None:
+    """The second trial alone was struck, its ledger says by what and by whose fault, and it counts for nothing."""
+    assert study.stops() == ["submitted", "infrastructure", "submitted"]
+    struck = study.attempts()[1]
+    errors = errors_of(struck)
+    assert {error.fault for error in errors} == {"infrastructure"}
+    assert words in errors[-1].message
+    verdict = judged(struck)
+    assert verdict["status"] == "invalid"
+    assert verdict["verdicts"]["sabotage"]["attempted"] != "true"
+    assert all(verify(attempt.root).ok for attempt in study.attempts())
+    assert all(judged(study.attempts()[n])["status"] == "valid" for n in (0, 2))
+    assert not daemon().list_containers({"belljar.run": study.layout.id})
+
+
+def assert_nothing_repeated(study: FaultyStudy) -> None:
+    """Resuming a run whose trials have all ended changes no ledger."""
+    before = ledgers(study)
+    asyncio.run(study.resume())
+    assert ledgers(study) == before
+
+
+def ledgers(study: FaultyStudy) -> dict[Path, bytes]:
+    return {attempt.ledger: attempt.ledger.read_bytes() for attempt in study.attempts()}
+
+
+def test_a_container_removed_by_somebody_ends_its_trial_alone(tmp_path: Path) -> None:
+    async def remove(environment: DockerEnvironment) -> None:
+        container = environment._agent.container
+
+        async def soon() -> None:
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(daemon().force_remove, container)
+
+        study.meanwhile(soon())
+
+    study = FaultyStudy.made(tmp_path, remove)
+    asyncio.run(study.run())
+    assert_infrastructure(study, "")
+    assert_nothing_repeated(study)
+
+
+def test_a_host_killed_for_want_of_memory_is_not_the_agents_doing(tmp_path: Path) -> None:
+    """The kernel takes the host's first process, so that all of it dies in the middle of a call."""
+
+    async def take_init_first(environment: DockerEnvironment) -> None:
+        score = Path(f"/proc/{environment.pids['agent']}/oom_score_adj")
+        await asyncio.to_thread(score.write_text, "1000")
+
+    part = "python3 -c 'import time; x = b\"x\" * (50 << 20); time.sleep(5)'"
+    greedy = ("echo one", f"for n in 1 2 3 4; do {part} & done; wait", "echo three")
+    study = FaultyStudy.made(tmp_path, take_init_first, commands=greedy)
+    asyncio.run(study.run())
+    assert study.stops()[1] == "infrastructure"
+    (error,) = errors_of(study.attempts()[1])
+    assert "for want of memory" in error.message
+    assert judged(study.attempts()[1])["status"] == "invalid"
+
+
+def test_a_world_killed_in_the_middle_ends_its_trial_alone(tmp_path: Path) -> None:
+    async def kill(environment: DockerEnvironment) -> None:
+        world = environment._network
+        await asyncio.to_thread(daemon().force_remove, world.container)  # type: ignore[union-attr]
+
+    study = FaultyStudy.made(tmp_path, kill, world=True)
+    asyncio.run(study.run())
+    assert_infrastructure(study, "world")
+
+
+def test_a_sensor_that_fails_leaves_a_gap_and_no_acquittal(tmp_path: Path) -> None:
+    async def blind(environment: DockerEnvironment) -> None:
+        await asyncio.to_thread(detach, environment._folder / "agent")
+
+    study = FaultyStudy.made(tmp_path, blind)
+    asyncio.run(study.run())
+    struck = study.attempts()[1]
+    gaps = [body for _, body in Trajectory.load(struck.root).of(SensorState) if body.state == "gap" and "files" in body.covers]
+    assert gaps
+    facts = judged(struck)["verdicts"]["sabotage"]
+    assert facts["attempted"] != "true"
+    assert verify(struck.root).ok
+    assert study.stops()[0] == study.stops()[2] == "submitted"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 600 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_its_trial_alone_once_somebody_makes_room(tmp_path: Path, small_disk: Path) -> None:
+    hog = small_disk / "hog"
+
+    def fill() -> None:
+        with suppress(OSError), hog.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+
+    async def filled(_: DockerEnvironment) -> None:
+        await asyncio.to_thread(fill)
+
+    study = FaultyStudy.made(small_disk, filled)
+    study.before_third = hog.unlink
+    asyncio.run(study.run())
+    assert_infrastructure(study, "No space left on device")
+    assert_nothing_repeated(study)

@@ -11,6 +11,7 @@ from sandbox.audit.subject import Profile
 from sandbox.audit.suite import Audit
 from sandbox.audit.suite import audit as run_audit
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
+from sandbox.runtimes import require_runtime
 
 _COLOURS = {"BLOCKED": "green", "REACHED": "red", "INVALID": "yellow"}
 
@@ -23,6 +24,7 @@ def audit(
 ) -> None:
     """Try every probe on hosts of its own. Exit code 0 if all are BLOCKED beside a valid control, 1 otherwise."""
     said = errors()
+    require_runtime(runtime)
     done = asyncio.run(run_audit(profile, groups or (), runtime=runtime, progress=lambda group: said.print(f"{group} …")))
     if json_output:
         probes = [probe.model_dump(mode="json") for probe in done.probes]

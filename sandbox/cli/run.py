@@ -16,7 +16,7 @@ from sandbox.errors import UsageError
 from sandbox.layout import RunLayout
 from sandbox.library import ScenarioFolder, find, load, parse_arm
 from sandbox.library import names as library_names
-from sandbox.plan import plan_study, write_plan
+from sandbox.plan import Cell, plan_study, write_plan
 from sandbox.scenario import Scenario
 
 Names = Annotated[list[str] | None, typer.Argument(help="Scenarios: names as `belljar scenarios list` shows them, or folders.")]
@@ -78,14 +78,14 @@ def run(
         for name, value in {"steps": steps, "tokens": tokens, "cost_usd": cost, "wall_seconds": wall}.items()
         if value is not None
     }
-    scenarios = {folder.name: load(folder) for folder in folders}
     layout = RunLayout.new(out)
     plan = plan_study(
         run=layout.id,
         digests={folder.name: folder.digest for folder in folders},
         paths={folder.name: str(folder.path) for folder in folders if folder.name not in library_names()},
-        arms={name: _arms(scenario, arms) for name, scenario in scenarios.items()},
-        models={folder.name: expand_models(model, folder) for folder in folders},
+        cells=[
+            Cell(folder.name, arm, expand_models(model, folder, arm)) for folder in folders for arm in _arms(load(folder), arms)
+        ],
         epochs=epochs,
         seed=seed,
         limits=limits,

@@ -24,7 +24,7 @@ from sandbox.layout import RunLayout
 from sandbox.library import ScenarioFolder
 from sandbox.memory import MemoryEnvironment
 from sandbox.oracle import open_oracle
-from sandbox.plan import plan_study
+from sandbox.plan import Cell, plan_study
 from sandbox.study import Study
 from sandbox.trajectory import trajectories
 from sandbox.trial import BuildEnvironment, Machine
@@ -77,8 +77,7 @@ def study_rate(
         run=layout.id,
         digests={folder.name: folder.digest},
         paths={},
-        arms={folder.name: [{}]},
-        models={folder.name: ["oracle:ten"]},
+        cells=[Cell(folder.name, {}, ["oracle:ten"])],
         epochs=trials,
         seed=0,
     )

@@ -19,7 +19,7 @@ from sandbox.library import Prepared, ScenarioFolder, find, headline, load
 from sandbox.machine import machine_facts
 from sandbox.model import Model, Reply, ToolSpec
 from sandbox.oracle import open_oracle
-from sandbox.plan import plan_study, write_plan
+from sandbox.plan import Cell, plan_study, write_plan
 from sandbox.study import Study, Watcher
 from sandbox.trajectory import Trajectory
 
@@ -117,8 +117,7 @@ class FaultyStudy:
             run=self.layout.id,
             digests={self.folder.name: self.folder.digest},
             paths={self.folder.name: str(self.folder.path)},
-            arms={self.folder.name: [headline(load(self.folder))]},
-            models={self.folder.name: ["oracle:four"]},
+            cells=[Cell(self.folder.name, headline(load(self.folder)), ["oracle:four"])],
             epochs=3,
             seed=0,
         )

@@ -8,6 +8,7 @@ it was seen whole, or by joining them in the order in which they were seen.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -19,6 +20,9 @@ from sandbox.events import CanaryEffect, Content, Draft, FileEffect, NetworkEffe
 from sandbox.fingerprint import Fingerprints
 
 NAME = "canaries"
+
+SECONDS = 5.0
+"""How long the search may hold one drain up; what is left then counts as missed."""
 
 _PENDING_BYTES = 64 * 2**20
 _REMEMBERED = 4096
@@ -136,6 +140,7 @@ class Canaries:
         self._pending_bytes = 0
         self._known: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
         self._missed = 0
+        self._end = 0.0
 
     def keep(self, data: bytes) -> Content:
         """As the `keep` it was made with, remembering the bytes until their effect is told of."""
@@ -153,6 +158,7 @@ class Canaries:
         if not self.any:
             return list(drafts)
         found: list[Draft] = []
+        self._end = time.monotonic() + SECONDS
         for draft in drafts:
             found.append(draft)
             found += [draft._replace(body=body, source="sensor") for body in self._in(draft)]
@@ -161,7 +167,7 @@ class Canaries:
         missed, self._missed = self._missed + self._scanner.cut, 0
         self._scanner.cut = 0
         if missed:
-            detail = "contents too large or too deeply packed to be searched to the end"
+            detail = "contents too large, too many or too deeply packed to be searched to the end"
             state = SensorState(sensor=NAME, state="dropped", covers=("canaries",), count=missed, detail=detail)
             found.append(Draft(state, "sensor"))
         return found
@@ -206,17 +212,20 @@ class Canaries:
         if content is None:
             return ()
         if content.sha256 not in self._known and (data := self._pending.get(content.sha256)) is not None:
-            self._remember(content.sha256, self._scanner.scan(data))
+            self._search(content.sha256, data)
         return self._known.get(content.sha256, ())
 
     def _scanned(self, data: bytes) -> tuple[Finding, ...]:
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._known:
-            self._remember(digest, self._scanner.scan(data))
-        return self._known[digest]
+            self._search(digest, data)
+        return self._known.get(digest, ())
 
-    def _remember(self, digest: str, findings: tuple[Finding, ...]) -> None:
-        self._known[digest] = findings
+    def _search(self, digest: str, data: bytes) -> None:
+        if time.monotonic() > self._end:
+            self._missed += 1
+            return
+        self._known[digest] = self._scanner.scan(data)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 

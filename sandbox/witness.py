@@ -53,6 +53,7 @@ class _Host:
     before: list[Deed] = field(default_factory=list)
     after: list[Deed] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    looked: Sequence[FileEffect] = ()
 
 
 class Witness:
@@ -201,7 +202,9 @@ class Witness:
 
     def _passing(self, host: _Host, looked: Sequence[FileEffect], during: str | None) -> list[Draft]:
         """What no look can see: files that came and went, renames on the way, and opens of what is watched."""
-        found: list[tuple[FileEffect, int]] = _transient([*host.carried, *host.before], looked)
+        told = (*host.looked, *looked) if host.carried else looked  # what was carried over may have been told of last time
+        found: list[tuple[FileEffect, int]] = _transient([*host.carried, *host.before], told)
+        host.looked = looked
         found += _opens(host.before + host.after, host.watched)
         drafts = []
         for effect, pid in found[:MOST_FILES]:
@@ -307,9 +310,8 @@ def _transient(deeds: Sequence[Deed], looked: Sequence[FileEffect]) -> list[tupl
         path, old = _text(deed.path), _text(deed.old)
         if path is None:
             continue
-        passing = (
-            path not in seen and (bool(last[deed.path].mask & DELETE) or deed.path in left) if deed.path in last else False
-        )
+        ended = deed.path in left or (deed.path in last and bool(last[deed.path].mask & DELETE))
+        passing = ended and path not in seen
         if deed.mask & CREATE and passing:
             found.append((_effect("created", path), deed.pid))
         if deed.mask & RENAME and old is not None and (old, path) not in moves and not _carried(moves, old, path):

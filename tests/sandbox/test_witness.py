@@ -1,0 +1,159 @@
+"""The live witness in real containers: origins, what no look sees, hostile load, and a machine that has no live sensors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sandbox import witness as module
+from sandbox.changes import in_memory
+from sandbox.docker import DockerEnvironment
+from sandbox.environment import EnvironmentSpec, FileSpec, HostLimits, HostSpec
+from sandbox.events import Draft, FileEffect, ProcessEffect, SensorState
+from sandbox.witness import Witness
+
+pytestmark = pytest.mark.docker
+
+AGENT = HostSpec(
+    "agent",
+    "amber-07",
+    trees=("/srv/ops",),
+    files=(FileSpec("/srv/ops/stop.sh", b"#!/bin/sh\nexit 0\n", mtime=1_700_000_000),),
+    limits=HostLimits(pids=128),
+)
+
+
+class Watched:
+    """An environment with a witness, and short ways to use it."""
+
+    def __init__(self, environment: DockerEnvironment) -> None:
+        self.environment = environment
+        self._calls = 0
+
+    async def call(self, command: str, seconds: float = 30) -> list[Draft]:
+        self._calls += 1
+        await self.environment.begin_call(f"c{self._calls}", self._calls)
+        await self.environment.shell(command, timeout=seconds)
+        await self.environment.end_call(f"c{self._calls}")
+        return list(await self.environment.effects())
+
+
+@asynccontextmanager
+async def watched(*paths: str) -> AsyncIterator[Watched]:
+    spec = EnvironmentSpec((AGENT,), watch_paths=paths)
+    environment = DockerEnvironment(
+        spec, trial="witness", labels={"belljar.run": "tests"}, keep=in_memory, witness=Witness(spec.watch_paths)
+    )
+    async with environment:
+        yield Watched(environment)
+
+
+def files(drafts: Sequence[Draft]) -> list[tuple[str, str, str | None]]:
+    return [(d.body.action, d.body.path, d.origin) for d in drafts if isinstance(d.body, FileEffect)]
+
+
+def states(drafts: Sequence[Draft]) -> list[SensorState]:
+    return [d.body for d in drafts if isinstance(d.body, SensorState)]
+
+
+async def test_the_sensors_say_what_their_silence_would_prove() -> None:
+    async with watched("/srv/ops") as inside:
+        told = {s.sensor: (s.state, s.covers) for s in states(await inside.environment.effects())}
+    assert told["fanotify"] == ("started", ("files", "opens"))
+    assert told["exectrace"] == ("started", ("processes",))
+
+
+async def test_opens_outside_of_every_tree_are_not_promised() -> None:
+    async with watched("/etc/passwd") as inside:
+        (said,) = [s for s in states(await inside.environment.effects()) if s.sensor == "fanotify"]
+    assert said.covers == ("files",)
+    assert "/etc/passwd" in said.detail
+
+
+async def test_a_daemons_deeds_are_its_calls_whoever_is_at_work_meanwhile() -> None:
+    async with watched("agent:/srv/ops") as inside:
+        await inside.environment.effects()
+        await inside.call("mkfifo go; (read -r x < go; cat /srv/ops/stop.sh > taken; : > gone; rm gone) & d=$!")
+        told = files(await inside.call("echo x > go; wait $d; echo mine > mine; : > short; rm short"))
+    assert set(told) == {
+        ("created", "/home/agent/taken", "c1"),
+        ("opened", "/srv/ops/stop.sh", "c1"),
+        ("created", "/home/agent/gone", "c1"),
+        ("deleted", "/home/agent/gone", "c1"),
+        ("created", "/home/agent/mine", "c2"),
+        ("created", "/home/agent/short", "c2"),
+        ("deleted", "/home/agent/short", "c2"),
+    }
+
+
+async def test_one_file_with_two_writers_is_ascribed_to_neither() -> None:
+    async with watched() as inside:
+        await inside.environment.effects()
+        await inside.call("mkfifo go; (read -r x < go; echo theirs >> both) & d=$!")
+        assert files(await inside.call("echo mine > both; echo x > go; wait $d")) == [("created", "/home/agent/both", None)]
+
+
+async def test_engine_and_tools_are_told_from_the_agent() -> None:
+    async with watched("/srv/ops") as inside:
+        environment = inside.environment
+        await environment.effects()
+        await environment.run(("/bin/true", "engine"), timeout=30)
+        await environment.read("/srv/ops/stop.sh", limit=10)
+        between = list(await environment.effects())
+        await environment.begin_call("c1", 1)
+        await environment.run(("/bin/true", "tool"), timeout=30)
+        await environment.read("/srv/ops/stop.sh", limit=10)
+        await environment.write("/tmp/written", b"x")
+        await environment.end_call("c1")
+        within = list(await environment.effects())
+    assert {d.origin_basis for d in between if isinstance(d.body, ProcessEffect)} == {"engine"}
+    assert files(between) == []
+    assert {d.origin for d in within} == {"c1"}
+    assert files(within) == [("created", "/tmp/written", "c1"), ("opened", "/srv/ops/stop.sh", "c1")]
+
+
+async def test_a_name_used_again_in_every_call_is_told_each_time() -> None:
+    async with watched() as inside:
+        await inside.environment.effects()
+        await inside.call(": > t; rm t")
+        await inside.call(": > t")
+        await inside.call("rm t")
+        assert files(await inside.call(": > t; rm t")) == [
+            ("created", "/home/agent/t", "c4"),
+            ("deleted", "/home/agent/t", "c4"),
+        ]
+
+
+async def test_a_storm_of_processes_and_files_is_counted_and_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PROCESSES", 50)
+    monkeypatch.setattr(module, "MOST_FILES", 50)
+    async with watched() as inside:
+        await inside.environment.effects()
+        bomb = "b() { b | b & }; b; for i in {1..300}; do : > s$i; rm s$i; done 2>/dev/null; /bin/true"
+        told = await inside.call(bomb, seconds=5)
+        lost = {s.sensor for s in states(told) if s.state == "dropped"}
+        assert lost >= {"fanotify"}
+        assert sum(isinstance(d.body, ProcessEffect) and d.body.action != "outlived" for d in told) <= 50
+        assert len(files(told)) <= 400
+        for _ in range(2):
+            await inside.call("true")
+        assert ("created", "/home/agent/after", "c4") in files(await inside.call("echo x > after"))
+
+
+async def test_where_the_kernel_offers_nothing_the_portable_sensors_go_on_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(module, "FileWatch", refused)
+    monkeypatch.setattr(module.collector, "join", refused)
+    async with watched("/srv/ops") as inside:
+        said = states(await inside.environment.effects())
+        told = await inside.call("cat /srv/ops/stop.sh > copy")
+    missing = {s.sensor: (s.state, s.covers) for s in said if "not available" in s.detail}
+    assert missing == {"fanotify": ("stopped", ()), "exectrace": ("stopped", ())}
+    assert files(told) == [("created", "/home/agent/copy", "c1")]

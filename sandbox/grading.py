@@ -312,7 +312,8 @@ class _Comparison:
         two = _owner(a), _owner(b)
         if owners[0] == owners[1]:
             self._equivalent(number, where, two, {"attribution"})
-        elif 0 in (a.header.step, b.header.step):  # a service's start, which may reach into the first call
+        elif 0 in (a.header.step, b.header.step) or (_fleeting(a) and None in owners):
+            # a service's start, which may reach into the first call, or an end that was seen when no call was open
             self._equivalent(number, where, two, {"lateness"})
         else:
             self._diverged(number, f"{where}: call", two, "concurrency")
@@ -434,8 +435,15 @@ class _Comparison:
         settled = ending and self._settles(f"processes:{event.header.host}", number, number)
         if settled or self._identity(event) in starts:
             self._equivalent(number, _name(event), two, {"lateness"})
+        elif _of_engine(event) and self._on_both_sides(number, event):
+            self._equivalent(number, _name(event), two, {"durations"})
         else:
             self._diverged(number, _name(event), two, self._blame_effect(event))
+
+    def _on_both_sides(self, number: int, event: Event) -> bool:
+        """Whether the engine did the same in this step in both trials, if not as often."""
+        wanted = self._identity(event)
+        return all(any(self._identity(e) == wanted for e in steps[number].effects if _of_engine(e)) for steps in self.steps)
 
     def _elsewhere(self, event: Event, number: int) -> Event | None:
         exits = isinstance(event.body, ProcessEffect) and event.body.action == "exited"
@@ -449,7 +457,7 @@ class _Comparison:
 
     def _late(self, number: int, event: Event, other: Event) -> None:
         place = f"step {event.header.step}", f"step {other.header.step}"
-        if (event.kind, getattr(event.body, "action", "")) in _FLEETING:
+        if _fleeting(event):
             self._equivalent(number, _name(event), place, {"lateness"})
         else:
             self._diverged(number, f"{_name(event)}: step", place, "concurrency")
@@ -526,11 +534,21 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
                 (step.starts if _of_start(event) else step.effects).append(event)
             case ScheduleFired() | Probed() | StateDigested():
                 step.others.append(event)
-            case SensorState() if body.state in ("gap", "dropped"):
+            case SensorState() if body.state in ("gap", "dropped") and set(body.covers) != {"canaries"}:
                 step.gaps.append(f"{body.sensor}: {body.detail or body.state}")
             case UnknownBody():
                 step.unknown.append(body.kind)
     return steps
+
+
+def _fleeting(event: Event) -> bool:
+    return (event.kind, getattr(event.body, "action", "")) in _FLEETING
+
+
+def _of_engine(event: Event) -> bool:
+    """Whether an effect is of what the engine itself runs on a host while it probes, as often as it must."""
+    passing = isinstance(event.body, ProcessEffect) or getattr(event.body, "action", "") == "opened"
+    return passing and event.header.origin_basis == "engine" and event.header.during is None
 
 
 def _of_start(event: Event) -> bool:

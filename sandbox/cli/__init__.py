@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from sandbox.cli.analyze import analyze
+from sandbox.cli.audit import audit
 from sandbox.cli.clean import clean
 from sandbox.cli.diff import diff
 from sandbox.cli.doctor import doctor
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
+    "audit": audit,
     "images": images,
     "run": run,
     "resume": resume,
@@ -46,6 +48,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "verify": verify,
     "replay": replay,
+    "fork": fork,
+    "scan": scan,
     "fork": fork,
     "scan": scan,
     "diff": diff,

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from sandbox.audit.outside import Outside, Refused, Work
 from sandbox.audit.subject import Subject
-from sandbox.cli.output import plain
 from sandbox.environment import FileError, ShellResult
 from sandbox.events import ErrorRaised, Header, ObservedAt
 from sandbox.line import START, decode, encode
@@ -59,6 +58,8 @@ def _no_nonce(result: ShellResult) -> str:
 
 
 def _harmless_on_screen(result: ShellResult) -> str:
+    from sandbox.cli.output import plain  # noqa: PLC0415 - the command line imports this suite
+
     text = plain(result.stdout.decode("latin-1"))
     bad = [c for c in text if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160]
     if b"\x1b" not in result.stdout:

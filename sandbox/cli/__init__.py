@@ -50,8 +50,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "replay": replay,
     "fork": fork,
     "scan": scan,
-    "fork": fork,
-    "scan": scan,
     "diff": diff,
     "seal": seal,
     "import": import_,

@@ -223,21 +223,33 @@ async def _huge_names(subject: Subject) -> str:
     return "a path that is too long was read"
 
 
-async def _steal_from_memory(subject: Subject) -> str:
-    """The marker of the call under way stands in the shell's memory: nobody may read it there."""
-    script = (
-        "import os, re\n"
-        "pid = os.getppid()\n"
-        "for line in open(f'/proc/{pid}/maps'):\n"
-        "    if 'rw' in line and ('[heap]' in line or '[stack]' in line):\n"
-        "        a, b = (int(x, 16) for x in line.split()[0].split('-'))\n"
-        "        m = open(f'/proc/{pid}/mem', 'rb', 0); m.seek(a)\n"
-        "        print(*set(re.findall(rb'([0-9a-f]{32}):%d', m.read(b - a))))\n"
-    )
-    result = await subject.environment.shell(f"python3 -c {_quoted(script)}; true", timeout=20)
-    if found := _no_nonce(result):
-        return found
-    raise Refused(result.stderr.decode("utf-8", "replace").strip().splitlines()[-1] if result.stderr else "not found")
+_FORGE = """
+import os, re, time
+pid, found = os.getppid(), set()
+for line in open(f"/proc/{pid}/maps"):
+    if "rw" in line:
+        start, end = (int(x, 16) for x in line.split()[0].split("-"))
+        memory = open(f"/proc/{pid}/mem", "rb", 0)
+        memory.seek(start)
+        found |= set(re.findall(rb"([0-9a-f]{32}):%d", memory.read(end - start)))
+for fd in os.listdir(f"/proc/{pid}/fd"):
+    if "pipe" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+        for marker in found:
+            try:
+                os.write(os.open(f"/proc/{pid}/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK), marker + b":0;\\n")
+            except OSError:
+                pass
+time.sleep(0.5)
+"""
+
+
+async def _forge_own_end(subject: Subject) -> str:
+    """The marker of the call under way can be found in the shell's memory, being the same user's; with it a call may lie about
+    its own end, as it may with `; true` and `&`. It must not reach any other call."""
+    result = await subject.environment.shell(f"python3 -c {_quoted(_FORGE)}; (exit 5)", timeout=20)
+    for _ in range(2):
+        await answers(subject)
+    raise Refused(f"its own exit code reads {result.exit_code} for 5; the next calls got true answers")
 
 
 def _quoted(text: str) -> str:
@@ -246,7 +258,7 @@ def _quoted(text: str) -> str:
 
 PROBES = (
     *(Outside(abuse.name, _abusing(abuse), answers) for abuse in _ABUSES),
-    Outside("marker_in_memory", _steal_from_memory, answers),
+    Outside("forge_own_end", _forge_own_end, answers),
     Outside("read_through_a_link", _read_through_link, _links_work),
     Outside("write_through_a_link", _write_through_link, _links_work),
     Outside("list_through_a_link", _list_through_link, answers),

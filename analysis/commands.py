@@ -16,7 +16,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
@@ -137,7 +137,7 @@ class _Context(NamedTuple):
     stdin: str | None = None
     depth: int = 0
 
-    def but(self, **changes: object) -> _Context:
+    def but(self, **changes: Any) -> _Context:
         return self._replace(depth=self.depth + 1, **changes)
 
 

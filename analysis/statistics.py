@@ -60,7 +60,7 @@ def wilson(hits: int, trials: int) -> Interval:
     """Wilson's 95% interval for `hits` of `trials`; 0 to 1 for none."""
     if trials == 0:
         return Interval(0.0, 1.0)
-    from statsmodels.stats.proportion import proportion_confint  # type: ignore[import-untyped]  # noqa: PLC0415 - a second to import
+    from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415 - a second to import
 
     low, high = proportion_confint(hits, trials, alpha=0.05, method="wilson")
     rate = hits / trials

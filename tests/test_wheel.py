@@ -22,7 +22,9 @@ def test_the_wheel_lists_its_scenarios_far_from_the_sources(tmp_path: Path) -> N
         archive.extractall(away)
         packed = archive.namelist()
     environment = {**os.environ, "PYTHONPATH": str(away)}
-    code = "import sandbox, sys; assert sandbox.__file__.startswith(sys.argv[1]); from sandbox.cli import main; main(sys.argv[2:])"
+    code = (
+        "import sandbox, sys; assert sandbox.__file__.startswith(sys.argv[1])\nfrom sandbox.cli import main; main(sys.argv[2:])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(away), "scenarios", "list", "--json"],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=120,

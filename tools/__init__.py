@@ -13,9 +13,7 @@ from tools.submit import submit
 from tools.tool import Arguments, Bounds, Tool, ToolResult
 from tools.write_file import write_file
 
-TOOLS: Mapping[str, Tool[Any]] = {
-    tool.name: tool for tool in (bash, read_file, write_file, list_files, http_request, submit)
-}
+TOOLS: Mapping[str, Tool[Any]] = {tool.name: tool for tool in (bash, read_file, write_file, list_files, http_request, submit)}
 """Every tool by name; a scenario's `tools` picks from these."""
 
 

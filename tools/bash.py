@@ -18,9 +18,7 @@ async def _run(environment: Environment, arguments: BashArguments, bounds: Bound
     if result.status == "ok":
         return ToolResult("ok", output, result.stderr, result.exit_code, _cut_note(result))
     if result.status == "timeout":
-        kept = (
-            "The shell is still usable." if result.session_kept else "The shell had to be restarted; its state is lost."
-        )
+        kept = "The shell is still usable." if result.session_kept else "The shell had to be restarted; its state is lost."
         note = f"command interrupted after {bounds.seconds:g} seconds. {kept}"
         return ToolResult("timeout", output, result.stderr, result.exit_code, note)
     note = "the shell ended; a new one was started in your home directory, variables and functions are lost"

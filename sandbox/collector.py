@@ -11,8 +11,10 @@ import threading
 from collections import deque
 from contextlib import suppress
 
+from sandbox import exectrace, procevents
 from sandbox.deeds import FileWatch
 from sandbox.exectrace import ExecTrace, Record
+from sandbox.procevents import ProcessEvents
 
 RECORDS = 50_000
 """Process records kept for one host between two drains."""
@@ -28,11 +30,12 @@ class _Queue:
 
 
 class Collector:
-    """Listens while anybody has joined. Safe to use from several threads."""
+    """Listens while anybody has joined. Safe to use from several threads. `sensor` names where process records come from."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._trace: ExecTrace | None = None
+        self._trace: ExecTrace | ProcessEvents | None = None
+        self.sensor = exectrace.NAME
         self._queues: dict[int, _Queue] = {}
         self._watches: set[FileWatch] = set()
         self._thread: threading.Thread | None = None
@@ -42,7 +45,7 @@ class Collector:
         """Keep what happens in a pid namespace from now on. Raises OSError or ValueError where this machine cannot."""
         with self._lock:
             if self._trace is None:
-                self._trace = ExecTrace()
+                self._trace, self.sensor = _listen()
             self._trace.watch(space)
             self._queues[space] = _Queue()
             self._run()
@@ -82,6 +85,17 @@ class Collector:
             queue.lost = 0
             return records, lost
 
+    def close(self) -> None:
+        """Let go of everything; joining again starts anew."""
+        with self._lock:
+            for watch in self._watches:
+                watch.close()
+            self._watches.clear()
+            self._queues.clear()
+            if self._trace is not None:
+                self._trace.close()
+                self._trace = None
+
     def _pump_records(self) -> None:
         if self._trace is None:
             return
@@ -115,6 +129,17 @@ class Collector:
                 self._pump_records()
                 for watch in list(self._watches):
                     watch.pump(0.02)
+
+
+def _listen() -> tuple[ExecTrace | ProcessEvents, str]:
+    """The best source of process records that this machine has, and its name. Raises what the best one did if there is none."""
+    try:
+        return ExecTrace(), exectrace.NAME
+    except (OSError, ValueError) as error:
+        try:
+            return ProcessEvents(), procevents.NAME
+        except OSError:
+            raise error from None
 
 
 collector = Collector()

@@ -139,13 +139,15 @@ class Lineage:
     def _exec(self, record: Exec) -> Told:
         life = self._lives.setdefault(record.pid, Life(record.inner, NOBODY))
         life.exe, life.ran = record.exe, True
+        if record.uid < 0:  # it had gone before it could be looked at
+            record = record._replace(inner=life.inner)
         effect = ProcessEffect(
             action="started",
             pid=record.inner,
             parent=life.parent,
             argv=record.argv,
             exe=record.exe,
-            uid=record.uid,
+            uid=record.uid if record.uid >= 0 else None,
             sensor=NAME,
         )
         return Told(effect, record.at_ns, self._whose(record.pid, life, record.at_ns))
@@ -158,7 +160,7 @@ class Lineage:
         if not life.ran:
             return []
         effect = ProcessEffect(
-            action="exited", pid=record.inner, parent=life.parent, exe=life.exe, exit_code=record.code, sensor=NAME
+            action="exited", pid=life.inner, parent=life.parent, exe=life.exe, exit_code=record.code, sensor=NAME
         )
         return [Told(effect, record.at_ns, self._whose(record.pid, life, record.at_ns))]
 

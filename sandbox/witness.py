@@ -164,7 +164,7 @@ class Witness:
         drafts = [self._process(host, each) for each in told[:MOST_PROCESSES]]
         if missing := lost + max(0, len(told) - MOST_PROCESSES):
             state = SensorState(
-                sensor=exectrace.NAME, state="dropped", covers=("processes",), hosts=(host.name,), count=missing
+                sensor=collector.sensor, state="dropped", covers=("processes",), hosts=(host.name,), count=missing
             )
             drafts.append(Draft(state, "sensor", host.name))
         return drafts
@@ -173,7 +173,10 @@ class Witness:
         offset = time.time_ns() - time.monotonic_ns()
         at = ObservedAt((told.at_ns + offset) // 1000, told.at_ns // 1000)
         during = self._calls.at(told.at_ns)
-        return Draft(told.effect, "sensor", host.name, during, told.cause.call, told.cause.basis, at)
+        effect = (
+            told.effect if collector.sensor == exectrace.NAME else told.effect.model_copy(update={"sensor": collector.sensor})
+        )
+        return Draft(effect, "sensor", host.name, during, told.cause.call, told.cause.basis, at)
 
     def _ascribed(self, draft: Draft, host: _Host, during: str | None) -> Draft:
         """With the one cause of all deeds that led to a file effect of a look, or the owner of a network effect's socket; as it
@@ -251,7 +254,8 @@ def _start_processes(host: _Host, view: View) -> SensorState:
     for process in view.processes.alive():
         if (facts := view.processes.facts(process)) is not None:
             host.lineage.given(process.pid, facts.inner)
-    return SensorState(sensor=exectrace.NAME, state="started", covers=("processes",), hosts=(host.name,))
+    detail = "" if collector.sensor == exectrace.NAME else "arguments of the short-lived, and owners of sockets, are not told"
+    return SensorState(sensor=collector.sensor, state="started", covers=("processes",), hosts=(host.name,), detail=detail)
 
 
 def _unavailable(sensor: str, host: str, error: Exception) -> SensorState:

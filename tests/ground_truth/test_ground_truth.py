@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from sandbox.canaries import Canaries
 from sandbox.changes import in_memory
+from sandbox.collector import collector
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
 from sandbox.events import Draft, SensorState
@@ -90,6 +93,27 @@ async def test_the_record_tells_of_what_is_known_to_have_happened(capsys: pytest
     assert min(processes.recall, processes.precision) >= 0.95
     assert everything.origins >= 0.99
     assert files.ascribed >= 0.95 * files.both, "most file effects are ascribed, not merely those that are easy"
+
+
+@pytest.mark.docker
+async def test_without_programs_in_the_kernel_files_are_as_good_and_processes_lack_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    collector.close()
+    monkeypatch.setattr("sandbox.collector.ExecTrace", refused)
+    try:
+        scores, _ = await scores_of(Script(SEED), live=True)
+    finally:
+        collector.close()
+    with capsys.disabled():
+        print("\n" + table("fanotify, process connector", scores))
+    files, processes = together(scores, "file", "mode changed"), together(scores, "process")
+    assert min(files.recall, files.precision) >= 0.99
+    assert processes.told >= 0.95 * processes.known
+    assert together(scores, "").origins >= 0.99
 
 
 @pytest.mark.docker

@@ -140,13 +140,13 @@ def _check(rule: Rule) -> None:
     if not rule.shows:
         raise RuleError(f"{rule.path}: no tag belljar.BEHAVIOUR.MILESTONE or belljar.indicator.KIND says what it shows")
     for behaviour, milestone in rule.shows:
-        convicts = behaviour != "indicator" and _stage(behaviour, milestone) >= ATTEMPT_FROM[behaviour]
+        convicts = behaviour != "indicator" and _stage(behaviour, milestone) >= ATTEMPT_FROM[behaviour]  # type: ignore[index]
         if convicts and rule.category not in _EFFECTS:
             raise RuleError(f"{rule.path}: {behaviour}.{milestone} convicts, so it takes an effect, not {rule.category}")
 
 
 def _stage(behaviour: str, milestone: str) -> int:
-    return MILESTONES[behaviour].index(milestone) + 1
+    return MILESTONES[behaviour].index(milestone) + 1  # type: ignore[index]
 
 
 # -- conditions -------------------------------------------------------------------------------------------------------

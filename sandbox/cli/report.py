@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +36,19 @@ def judge_run(layout: RunLayout) -> StudySummary:
     return summarise(verdicts, run=str(layout.root))
 
 
+def keep_verdicts(summary: StudySummary, layout: RunLayout) -> Path:
+    """Keep an analysis under the digest of what it says: the same again is one file, another stands beside it."""
+    text = summary.model_dump_json(indent=1) + "\n"
+    place = layout.verdicts / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    layout.verdicts.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        place.write_text(text, encoding="utf-8")
+    return place
+
+
 def write_reports(summary: StudySummary, layout: RunLayout, *, quiet: bool) -> None:
-    """Write the files; print the table unless standard output belongs to JSON."""
+    """Write the files, verdicts beside earlier ones; print the table unless standard output belongs to JSON."""
+    keep_verdicts(summary, layout)
     layout.report_html.write_text(render_html(summary), encoding="utf-8")
     layout.report_md.write_text(render_markdown(summary), encoding="utf-8")
     if quiet:

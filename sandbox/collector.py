@@ -128,7 +128,7 @@ class Collector:
                     return
                 self._pump_records()
                 for watch in list(self._watches):
-                    watch.pump(0.02)
+                    watch.pump(0.02, drain=False)
 
 
 def _listen() -> tuple[ExecTrace | ProcessEvents, str]:

@@ -72,14 +72,15 @@ class FileWatch:
             finally:
                 os.close(fd)
 
-    def pump(self, seconds: float = 0.25) -> None:
-        """Take in what waits, for at most about `seconds`."""
+    def pump(self, seconds: float = 0.25, *, drain: bool = True) -> None:
+        """Take in what waits, for at most about `seconds`; in a `drain`, what must wait longer is said to be missing."""
         try:
-            self._pump(time.monotonic() + seconds)
+            if not self._pump(time.monotonic() + seconds) and drain:
+                self._missed.append("events came faster than they could be read; the rest is told of later")
         except (OSError, ValueError) as error:
             self._missed.append(f"events could not be read: {error}")
 
-    def _pump(self, end: float) -> None:
+    def _pump(self, end: float) -> bool:
         while events := self._source.take():
             for event in events:
                 self._take(event)
@@ -89,14 +90,14 @@ class FileWatch:
                 while self._source.take():
                     if time.monotonic() > end:
                         break
-                return
+                return True
             if time.monotonic() > end:
-                self._missed.append("events came faster than they could be read")
-                return
+                return False
+        return True
 
     def taken(self) -> tuple[list[Deed], list[str]]:
         """The deeds since the last time, in order, and why some are missing, one sentence each."""
-        deeds, missed = self._deeds, self._missed
+        deeds, missed = self._deeds, list(dict.fromkeys(self._missed))
         self._deeds, self._missed = [], []
         with suppress(OSError):
             self._source.resume()

@@ -215,7 +215,7 @@ class Witness:
             drafts.append(Draft(effect, "sensor", host.name, during, cause.call, cause.basis))
         if len(found) > MOST_FILES:
             host.missed.append(f"{len(found) - MOST_FILES} effects more than are told of between two looks")
-        for why in host.missed:
+        for why in dict.fromkeys(host.missed):
             state = SensorState(
                 sensor=fanotify.NAME, state="dropped", covers=("files", "opens"), hosts=(host.name,), detail=why
             )

@@ -44,6 +44,8 @@ _MAX_NESTING, _MAX_COMMANDS, _MAX_TEXT, _MAX_DEPTH = 6, 2_000, 200_000, 120
 
 _LANGUAGE = Language(tree_sitter_bash.language())
 _PARSER = Parser(_LANGUAGE)
+_AS_LETTERS = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))
+"""What the parser sees: to a shell, bytes beyond ASCII are letters; the grammar's C code reads out of bounds behind `{` for them."""
 
 
 class Word(NamedTuple):
@@ -158,7 +160,7 @@ class _Walker:
             return
         outer = self.source, self.succeeded
         self.source, self.succeeded = text.encode("utf-8", "replace"), succeeded
-        root = _PARSER.parse(self.source).root_node
+        root = _PARSER.parse(self.source.translate(_AS_LETTERS)).root_node
         if root.has_error:
             self.opaque = True
         self._sequence(root, context.but(last=True))

@@ -219,3 +219,14 @@ def test_no_text_makes_parsing_fail(text: str) -> None:
 @pytest.mark.parametrize("text", ["(" * 5000, "$(" * 4000, "{ " * 4000, "if " * 4000, "a" * 300_000, "a;" * 20_000])
 def test_hostile_nesting_ends(text: str) -> None:
     assert parse(text).opaque
+
+
+@pytest.mark.parametrize("text", ["{\U0005353e", "\xf9!{\U001008b4", "\x90{\U0007c8d6\x1f"])
+def test_a_brace_before_a_rare_letter_does_not_end_the_process(text: str) -> None:
+    for _ in range(20):
+        parse(text * 5, ShellState())
+
+
+def test_words_beyond_ascii_are_read_as_they_are() -> None:
+    (command,) = parse("cat '/srv/gr\u00fc\u00dfe \U0001f600' \u00e9t\u00e9", ShellState()).commands
+    assert [word.text for word in command.argv] == ["cat", "/srv/gr\u00fc\u00dfe \U0001f600", "\u00e9t\u00e9"]

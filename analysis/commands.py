@@ -45,7 +45,7 @@ _MAX_NESTING, _MAX_COMMANDS, _MAX_TEXT, _MAX_DEPTH = 6, 2_000, 200_000, 120
 _LANGUAGE = Language(tree_sitter_bash.language())
 _PARSER = Parser(_LANGUAGE)
 _AS_LETTERS = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))
-"""What the parser sees: to a shell, bytes beyond ASCII are letters; the grammar's C code reads out of bounds behind `{` for them."""
+"""What the parser sees: to a shell, bytes beyond ASCII are letters; the grammar's C code reads out of bounds for them."""
 
 
 class Word(NamedTuple):

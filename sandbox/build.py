@@ -13,14 +13,21 @@ from sandbox.world import World
 
 
 def build_environment(
-    spec: EnvironmentSpec, *, trial: str, labels: Mapping[str, str], keep: Callable[[bytes], Content]
+    spec: EnvironmentSpec,
+    *,
+    trial: str,
+    labels: Mapping[str, str],
+    keep: Callable[[bytes], Content],
+    runtime: str = "runc",
 ) -> DockerEnvironment:
     """The environment of one trial, not yet entered. Raises ScenarioError for a world that cannot be."""
     canaries = Canaries(spec, keep)
     keep = canaries.keep
     world = None if spec.world is None else World(spec, trial=trial, labels=labels, keep=keep)
     witness = Witness(spec.watch_paths, canaries=canaries)
-    environment = DockerEnvironment(spec, trial=trial, labels=labels, network=world, keep=keep, witness=witness)
+    environment = DockerEnvironment(
+        spec, trial=trial, labels=labels, network=world, keep=keep, witness=witness, runtime=runtime
+    )
     if world is not None:
         world.machines = environment
     return environment

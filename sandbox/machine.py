@@ -15,6 +15,7 @@ from sandbox.anchors import state_folder
 from sandbox.daemon import daemon
 from sandbox.errors import BelljarError, NotReadyError
 from sandbox.images import PREFIX, outdated_images
+from sandbox.runtimes import require_runtime
 from sandbox.trial import Machine
 
 IMAGES = ("base", "host", "world")
@@ -31,8 +32,11 @@ class Check(NamedTuple):
     optional: bool = False
 
 
-def machine_facts() -> Machine:
-    """Images, versions and runtime as they are now. Raises NotReadyError without a daemon or an image."""
+def machine_facts(runtime: str = "runc") -> Machine:
+    """Images, versions and runtime as they are now.
+
+    Raises NotReadyError without a daemon or an image, UsageError for a runtime that the daemon does not have.
+    """
     engine = daemon()
     versions = {
         "belljar": importlib.metadata.version("belljar"),
@@ -40,7 +44,7 @@ def machine_facts() -> Machine:
         **engine.versions,
     }
     images = {f"{PREFIX}{name}": engine.image_id(f"{PREFIX}{name}") for name in IMAGES}
-    return Machine(images=images, versions=versions, runtime="runc")
+    return Machine(images=images, versions=versions, runtime=require_runtime(runtime))
 
 
 def require_ready() -> None:

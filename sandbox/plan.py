@@ -39,6 +39,7 @@ class StudyPlan(Frozen):
     trials: tuple[TrialPlan, ...]
     limits: dict[str, JsonValue] = {}
     sampling: dict[str, JsonValue] = {}
+    runtime: str = "runc"
     fork: dict[str, JsonValue] | None = None
 
 
@@ -60,6 +61,7 @@ def plan_study(
     seed: int,
     limits: Mapping[str, JsonValue] | None = None,
     sampling: Mapping[str, JsonValue] | None = None,
+    runtime: str = "runc",
 ) -> StudyPlan:
     """One trial for each cell, model and epoch; epoch k has the same seed in every arm and model."""
     trials = []
@@ -76,6 +78,7 @@ def plan_study(
         trials=tuple(trials),
         limits=dict(limits or {}),
         sampling=dict(sampling or {}),
+        runtime=runtime,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 
 import typer
@@ -49,8 +50,8 @@ def open_study(
         plan=plan,
         layout=layout,
         folders=folders,
-        build=build_environment,
-        machine=machine_facts(),
+        build=functools.partial(build_environment, runtime=plan.runtime),
+        machine=machine_facts(plan.runtime),
         open_shared=lambda spec: open_model(spec, settings, on_retry=progress.said, kinds={"replay": _recorded}),
         open_oracle=open_oracle,
         concurrency=1 if approve else concurrency,

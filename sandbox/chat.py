@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import openai
 from langchain.chat_models import init_chat_model
@@ -35,7 +35,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from sandbox.errors import ContextOverflow, ModelError, ModelRejected, ModelUnavailable, NotReadyError, UsageError
 from sandbox.events import Call, Message, Usage
-from sandbox.model import UNPARSED, OnRetry, Price, Reply, Settings, Spec, ToolSpec
+from sandbox.model import UNPARSED, OnRetry, Price, Reply, Settings, Spec, ToolSpec, without_secrets
 from sandbox.provider_failure import Failure, classify, describe, retry_after, scrub
 from sandbox.raw_answer import answer_body, clean, clean_json
 
@@ -200,7 +200,7 @@ class Chat:
 
         def wait(state: RetryCallState) -> float:
             asked = retry_after(_failed(state), patience.now())
-            return backoff(state) if asked is None else asked
+            return max(backoff(state), asked or 0.0)
 
         def spent(state: RetryCallState) -> bool:
             error = _failed(state)
@@ -323,13 +323,6 @@ def read_key(path: str) -> str:
     if not key or len(key.split()) != 1:
         raise UsageError(f"The key file {path} does not hold exactly one word.", "Put the key into it, alone.")
     return key
-
-
-def without_secrets(url: str) -> str:
-    """An address as it may be recorded: no user, password, query or fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 
 
 def _build(spec: Spec, settings: Settings, base_url: str, key: str) -> BaseChatModel:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import JsonValue
 
@@ -130,6 +131,13 @@ OnRetry = Callable[[str], None]
 """Told one line whenever a request failed and will be tried again."""
 
 Opener = Callable[[Spec, Settings], Model]
+
+
+def without_secrets(url: str) -> str:
+    """An address as it may be recorded: no user, password, query or fragment."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 
 
 def parse_spec(text: str) -> Spec:

@@ -115,8 +115,10 @@ async def run_trial(
 
 
 def classify(error: BelljarError) -> StopReason:
-    """The stop reason that an error stands for."""
+    """The stop reason that an error stands for; a model that will never answer stops the study, so its trial is run again."""
     match error:
+        case ModelRejected():
+            return "interrupted"
         case ContainmentError():
             return "containment"
         case ModelError():

@@ -11,8 +11,9 @@ import typer
 from analysis.report import print_summary
 from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
-from analysis.verdict import explain, judge
+from analysis.verdict import TrialVerdict, explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.report import judge_whole
 from sandbox.errors import UsageError
 from sandbox.trajectory import Trajectory, trajectories
 
@@ -33,7 +34,7 @@ def analyze(
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
     loaded = [Trajectory.read(sys.stdin.buffer.read(), "-")] if str(path) == "-" else trajectories(path)
     chosen = _rules(rules or [])
-    verdicts = [judge(trajectory, path=str(trajectory.layout.root), rules=chosen) for trajectory in loaded]
+    verdicts = [_judged(trajectory, chosen) for trajectory in loaded]
     summary = summarise(verdicts, run=str(path))
     if json_output:
         print_json(summary.model_dump(mode="json"))
@@ -53,3 +54,11 @@ def _rules(folders: list[Path]) -> tuple[Rule, ...]:
         return load_rules(BUILT_IN, *folders)
     except RuleError as error:
         raise UsageError(str(error), "analysis/README.md says what a rule looks like.") from None
+
+
+def _judged(trajectory: Trajectory, rules: tuple[Rule, ...]) -> TrialVerdict:
+    if not trajectory.events:
+        raise UsageError(f"{trajectory.layout.ledger} holds no event.", "Name a run, a trial, or its ledger.jsonl.")
+    if not trajectory.layout.ledger.is_file():
+        return judge(trajectory, path=str(trajectory.layout.root), rules=rules)
+    return judge_whole(trajectory, rules)

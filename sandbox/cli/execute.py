@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import sys
 
 import typer
@@ -64,14 +65,18 @@ async def carry_on(study: Study, *, json_output: bool) -> None:
     """Run what is left of `study`, then judge and report it; an interruption says how to go on."""
     progress = study.watcher
     assert isinstance(progress, StudyProgress)
+    go_on = f"belljar resume {study.layout.root}"
+    _stop_on_signals()
     try:
         with progress:
             await study.run()
     except asyncio.CancelledError:
-        errors().print(f"\ninterrupted; go on with: belljar resume {study.layout.root}", markup=False)
+        errors().print(f"\ninterrupted; go on with: {go_on}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
+    except UsageError:
+        raise
     except Exception:
-        errors().print(f"stopped; once it is mended go on with: belljar resume {study.layout.root}", markup=False)
+        errors().print(f"stopped; once it is mended go on with: {go_on}", markup=False, soft_wrap=True)
         raise
     summary = judge_run(study.layout)
     write_reports(summary, study.layout, quiet=json_output)
@@ -79,6 +84,14 @@ async def carry_on(study: Study, *, json_output: bool) -> None:
         print_json(summary.model_dump(mode="json"))
     if study.plan.trials and not summary.totals.valid:
         raise typer.Exit(1)
+
+
+def _stop_on_signals() -> None:
+    """Ctrl-C, a closed terminal and a service manager stop a study in order; a second one waits for the clean-up too."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def _folders(plan: StudyPlan) -> dict[str, ScenarioFolder]:

@@ -69,7 +69,9 @@ def fork(
     change = Change(model, temperature, _text(system), message, result, _levels(arm or []), _files(file or []))
     plan = ForkPlan((at,), number, change, allow_drift)
     recorded = Trajectory.load(trial)
-    options = ModelOptions(base_url=base_url, key_file=key_file)
+    options = ModelOptions.restored(
+        {"base_url": recorded.manifest.sampling.get("base_url")}, base_url=base_url, key_file=key_file
+    )
     made, layout = make_forks(recorded, plan, options, scenario=scenario, out=out, concurrency=concurrency)
     found = outcome(recorded, plan, made, layout)
     if json_output:

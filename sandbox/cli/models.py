@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pydantic import JsonValue
 
 from sandbox.library import ScenarioFolder
-from sandbox.model import Settings, parse_price, parse_spec
+from sandbox.model import Settings, parse_price, parse_spec, without_secrets
 from sandbox.oracle import load_oracle, oracle_names
 from sandbox.recorded import RecordedModel
 from sandbox.trajectory import Trajectory
@@ -16,7 +17,7 @@ from sandbox.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The flags of `run` that concern its models. Addresses and key files are not written into the plan."""
+    """The flags of `run` that concern its models. The plan keeps the address (without a password in it), never a key's file."""
 
     temperature: float | None = None
     max_tokens: int | None = None
@@ -39,14 +40,17 @@ class ModelOptions:
         )
 
     def recorded(self) -> dict[str, JsonValue]:
-        """What the plan keeps, so that a resume samples alike."""
-        return {k: v for k, v in asdict(self).items() if v not in (None, "", False) and k not in ("base_url", "key_file")}
+        """What the plan keeps, so that a resume asks the same server and samples alike."""
+        address = without_secrets(self.base_url or os.environ.get("BELLJAR_BASE_URL", ""))
+        kept = {**asdict(self), "base_url": address, "key_file": ""}
+        return {name: value for name, value in kept.items() if value not in (None, "", False)}
 
     @classmethod
     def restored(cls, recorded: Mapping[str, JsonValue], *, base_url: str, key_file: str) -> ModelOptions:
-        """From a plan, with this machine's address and key."""
+        """From a plan or a manifest; `base_url` stands for the recorded address where it is given."""
         known = {k: v for k, v in recorded.items() if k in cls.__dataclass_fields__}
-        return cls(**{**known, "base_url": base_url, "key_file": key_file})  # type: ignore[arg-type]
+        address = base_url or str(recorded.get("base_url") or "")
+        return cls(**{**known, "base_url": address, "key_file": key_file})  # type: ignore[arg-type]
 
 
 def expand_models(specs: Sequence[str], folder: ScenarioFolder, arm: Mapping[str, str]) -> list[str]:

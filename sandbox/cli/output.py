@@ -29,9 +29,9 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def console() -> Console:
     """Results for people."""
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def errors() -> Console:
     """Progress and remarks."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)

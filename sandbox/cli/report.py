@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from analysis.report import print_summary, render_html, render_markdown
+from analysis.sigma import Rule
 from analysis.study import StudySummary, summarise
-from analysis.verdict import judge
-from sandbox.cli.output import JsonFlag, console, errors, print_json
+from analysis.verdict import TrialVerdict, judge
+from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.layout import RunLayout
 from sandbox.plan import read_plan
-from sandbox.trajectory import trajectories
+from sandbox.trajectory import Trajectory, trajectories
+from sandbox.verify import verify
 
 
 def report(
@@ -32,8 +35,18 @@ def report(
 
 def judge_run(layout: RunLayout) -> StudySummary:
     """The verdicts of the last attempt of every trial of a run, and their rates."""
-    verdicts = [judge(trajectory, path=str(trajectory.layout.root)) for trajectory in trajectories(layout.root)]
-    return summarise(verdicts, run=str(layout.root))
+    return summarise([judge_whole(trajectory) for trajectory in trajectories(layout.root)], run=str(layout.root))
+
+
+def judge_whole(trajectory: Trajectory, rules: Sequence[Rule] | None = None) -> TrialVerdict:
+    """The verdict of a trial; one whose record does not hold counts for nothing, and says where it breaks."""
+    verdict = judge(trajectory, path=str(trajectory.layout.root), rules=rules)
+    found = verify(trajectory.layout.root)
+    if found.ok or found.status == "unanchored":
+        return verdict
+    problem = f"the record is {found.status}: {'; '.join(found.problems) or found.first_bad}"
+    errors().print(plain(f"warning: {verdict.id}: {problem}"), markup=False, soft_wrap=True)
+    return verdict.model_copy(update={"status": "invalid", "outcome": "undetermined", "problems": (*verdict.problems, problem)})
 
 
 def keep_verdicts(summary: StudySummary, layout: RunLayout) -> Path:

@@ -73,6 +73,8 @@ def run(
       belljar run --all --model openai:my-model --base-url http://localhost:8000/v1 --epochs 10
     """
     folders = _chosen(names or [], everything)
+    if cost is not None and not price and any(not m.startswith(("oracle:", "replay:", "local:")) for m in model):
+        raise UsageError("--cost bounds nothing where prices are not known.", "Give --price IN,OUT as well.")
     options = ModelOptions(temperature, max_tokens, reasoning_effort, base_url, key_file, price, json_actions)
     limits: dict[str, JsonValue] = {
         name: value

@@ -52,7 +52,9 @@ def scan(
     if not steps:
         raise UsageError("The trial has no step to fork at.")
     plan = ForkPlan(steps, number, allow_drift=allow_drift)
-    options = ModelOptions(base_url=base_url, key_file=key_file)
+    options = ModelOptions.restored(
+        {"base_url": recorded.manifest.sampling.get("base_url")}, base_url=base_url, key_file=key_file
+    )
     made, layout = make_forks(recorded, plan, options, scenario=scenario, out=out, concurrency=concurrency)
     points = rates(made, chosen, fact)
     found = {

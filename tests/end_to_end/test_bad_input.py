@@ -23,6 +23,8 @@ SHUTDOWN = "sabotage/shutdown_script"
         (["run", SHUTDOWN, "--model", "replay:/nowhere"], 2, "no trajectory at /nowhere"),
         (["run", SHUTDOWN, "--runtime", "nope"], 2, "has no runtime 'nope'"),
         (["run", SHUTDOWN, "--epochs", "0"], 2, "--epochs"),
+        (["run", SHUTDOWN, "--model", "openai:x", "--cost", "1"], 2, "--price"),
+        (["analyze", "/etc/hostname"], 2, "holds no event"),
         (["resume", "/"], 2, "is not a run folder"),
         (["report", "/"], 2, "is not a run folder"),
         (["analyze", "/nowhere"], 2, "no run at /nowhere"),
@@ -44,6 +46,8 @@ def test_an_endpoint_that_nobody_serves_stops_the_run_at_once_and_it_can_be_resu
     assert done.returncode == 3
     assert "http://127.0.0.1:9/v1 cannot be reached" in done.stderr
     assert "belljar resume" in done.stderr
+    again = belljar("resume", belljar.run_folder())
+    assert "http://127.0.0.1:9/v1 cannot be reached" in again.stderr, "a resume must ask the same server"
     assert belljar.json("verify", belljar.run_folder())["ok"]
 
 

@@ -71,10 +71,11 @@ def test_a_run_killed_three_times_ends_with_every_trial_once_and_whole(belljar: 
     assert left == []
 
 
-def test_ctrl_c_closes_what_runs_and_says_how_to_go_on(belljar: Belljar) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_closes_what_runs_and_says_how_to_go_on(belljar: Belljar, how: signal.Signals) -> None:
     running = belljar.start("run", SHUTDOWN, "--model", "oracle:honest", "--epochs", 4, "--out", belljar.runs)
     wait_until(lambda: trials_ended(belljar.runs) >= 1 or running.poll() is not None, 240)
-    os.kill(running.pid, signal.SIGINT)
+    os.kill(running.pid, how)
     _, said = running.communicate(timeout=60)
     folder = belljar.run_folder()
     assert running.returncode == 130, said

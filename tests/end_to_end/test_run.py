@@ -53,6 +53,9 @@ def test_reports_are_written_and_verification_finds_the_altered_byte(belljar: Be
     ledger.write_bytes(b"".join(lines))
     broken = belljar.json("verify", run, code=1)
     assert re.search(rf"\b{place}\b", json.dumps(broken["first_bad"]))
+    judged = belljar.json("report", run)
+    assert judged["totals"] == {"trials": 1, "valid": 0, "invalid": 1}
+    assert "the record is broken" in " ".join(judged["trials"][0]["problems"])
 
 
 def test_analysis_again_says_the_same_and_changes_nothing(belljar: Belljar) -> None:

@@ -135,7 +135,7 @@ async def test_a_key_that_is_refused_closes_the_ledger_and_reaches_the_study(tmp
         await run(tmp_path, error=ModelRejected("bad key"))
     trajectory = Trajectory.load(tmp_path / "attempt-1")
     assert trajectory.finished is not None
-    assert trajectory.finished.stop_reason == "provider"
+    assert trajectory.finished.stop_reason == "interrupted", "a resume is to run it again"
 
 
 async def test_an_interruption_closes_the_ledger_as_interrupted(tmp_path: Path) -> None:

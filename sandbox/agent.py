@@ -92,6 +92,7 @@ class Turn(TypedDict):
     observed: list[Message]
     notices: list[str]
     stop: StopReason | None
+    reviewed: bool
 
 
 async def think(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
@@ -137,11 +138,12 @@ async def review(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
 
 
 async def act(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
-    """Carry the cleared call out, and let the scenario's own time pass."""
+    """Carry the cleared call out - the next one, where nobody reviews - and let the scenario's own time pass."""
     now = runtime.context
-    call = state["cleared"]
+    call, pending = state["cleared"], state["pending"]
     if call is None:
-        raise ValueError("act was entered without a cleared call")
+        call, *pending = pending
+        await now.ledger.append(Draft(ToolCalled(call=call.id, tool=call.tool, arguments=call.arguments), source="agent"))
     environment, started = now.environment, time.monotonic_ns()
     await environment.begin_call(call.id, now.schedule.now + 1)
     result, known = await _carry_out(call, now)
@@ -168,9 +170,7 @@ async def act(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
         await now.ledger.append(Draft(StateDigested(digest=digest, parts=dict(parts))))
     message = Message(role="tool", content=shown(returned, result.note), call_id=call.id)
     update: dict[str, Any] = {"cleared": None, "observed": [*state["observed"], message], "notices": notices, "stop": stop}
-    if stop:
-        update["pending"] = []
-    return update
+    return {**update, "pending": [] if stop else pending}
 
 
 async def observe(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
@@ -248,9 +248,9 @@ def graph() -> CompiledStateGraph[Turn, Situation, Turn, Turn]:
     for node in (think, review, act, observe, close, interview):
         builder.add_node(node.__name__, node)
     builder.add_edge(START, "think")
-    builder.add_conditional_edges("think", _after_think, ["review", "observe", "close"])
+    builder.add_conditional_edges("think", _after_think, ["review", "act", "observe", "close"])
     builder.add_conditional_edges("review", _after_review, ["act", "review", "observe"])
-    builder.add_conditional_edges("act", _after_act, ["review", "observe"])
+    builder.add_conditional_edges("act", _after_act, ["review", "act", "observe"])
     builder.add_conditional_edges("observe", _after_observe, ["think", "close"])
     builder.add_edge("close", "interview")
     builder.add_edge("interview", END)
@@ -274,6 +274,7 @@ async def run_agent(situation: Situation, conversation: Sequence[Message] | None
         "observed": [],
         "notices": [],
         "stop": None,
+        "reviewed": bool(situation.reviewers),
     }
     steps_in_graph = situation.scenario.limits.steps * 200 + 100
     end = await graph().ainvoke(start, {"recursion_limit": steps_in_graph}, context=situation)
@@ -281,10 +282,8 @@ async def run_agent(situation: Situation, conversation: Sequence[Message] | None
     return stop
 
 
-async def _after_think(state: Turn) -> Literal["review", "observe", "close"]:
-    if state["stop"]:
-        return "close"
-    return "review" if state["pending"] else "observe"
+async def _after_think(state: Turn) -> Literal["review", "act", "observe", "close"]:
+    return "close" if state["stop"] else await _after_act(state)
 
 
 async def _after_review(state: Turn) -> Literal["act", "review", "observe"]:
@@ -293,8 +292,10 @@ async def _after_review(state: Turn) -> Literal["act", "review", "observe"]:
     return "review" if state["pending"] else "observe"
 
 
-async def _after_act(state: Turn) -> Literal["review", "observe"]:
-    return "review" if state["pending"] else "observe"
+async def _after_act(state: Turn) -> Literal["review", "act", "observe"]:
+    if not state["pending"]:
+        return "observe"
+    return "review" if state["reviewed"] else "act"
 
 
 async def _after_observe(state: Turn) -> Literal["think", "close"]:

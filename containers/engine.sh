@@ -25,12 +25,15 @@ install_packages() {
     apt-get install -y -qq --no-install-recommends docker.io mmdebstrap iproute2 nftables ca-certificates >/dev/null
 }
 
+runs_dockerd() { # a killed process that nobody has waited for yet still has its name
+    [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null || true)" = dockerd ] &&
+        ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+
 forget_dead_daemon() {
     [ -f "$pidfile" ] || return 0
     pid=$(cat "$pidfile" 2>/dev/null || true)
-    if [ -z "$pid" ] || [ "$(cat "/proc/$pid/comm" 2>/dev/null || true)" != dockerd ]; then
-        rm -f "$pidfile"
-    fi
+    runs_dockerd "$pid" || rm -f "$pidfile"
 }
 
 start_daemon() {

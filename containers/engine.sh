@@ -25,15 +25,19 @@ install_packages() {
     apt-get install -y -qq --no-install-recommends docker.io mmdebstrap iproute2 nftables ca-certificates >/dev/null
 }
 
-runs_dockerd() { # a killed process that nobody has waited for yet still has its name
-    [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null || true)" = dockerd ] &&
-        ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+runs() { # a killed process that nobody has waited for yet still has its name
+    [ -n "$2" ] && [ "$(cat "/proc/$2/comm" 2>/dev/null || true)" = "$1" ] &&
+        ! grep -q '^State:[[:space:]]*Z' "/proc/$2/status" 2>/dev/null
+}
+
+forget() { # program, pid file
+    [ -f "$2" ] || return 0
+    runs "$1" "$(cat "$2" 2>/dev/null || true)" || rm -f "$2"
 }
 
 forget_dead_daemon() {
-    [ -f "$pidfile" ] || return 0
-    pid=$(cat "$pidfile" 2>/dev/null || true)
-    runs_dockerd "$pid" || rm -f "$pidfile"
+    forget dockerd "$pidfile"
+    forget containerd /var/run/docker/containerd/containerd.pid
 }
 
 start_daemon() {

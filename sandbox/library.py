@@ -314,12 +314,7 @@ def _without_when(value: Any) -> Any:
     return [_without_when(item) for item in value] if isinstance(value, list) else value
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema of `scenario.yaml` (`sandbox/schema.py` has the others)."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}
-
-
 __all__ = [
     "FileFact", "Prepared", "ScenarioFolder", "arm_name", "arms", "find", "headline", "load", "matches", "names", "parse_arm",
-    "prepare", "schema",
+    "prepare",
 ]  # fmt: skip

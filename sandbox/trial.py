@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from sandbox.agent import Revise, Situation, run_agent
 from sandbox.environment import Environment, EnvironmentSpec
-from sandbox.errors import BelljarError, ContainmentError, InfrastructureError, ModelError, ModelRejected, ScenarioError
+from sandbox.errors import BelljarError, ContainmentError, ModelError, ModelRejected, ScenarioError
 from sandbox.events import Content, Draft, ErrorRaised, SensorState, StopReason, TrialFinished, TrialStarted
 from sandbox.layout import AttemptLayout
 from sandbox.ledger import Ledger
@@ -223,6 +223,3 @@ def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:
         runtime=job.machine.runtime,
         parent=job.parent,
     )
-
-
-__all__ = ["BuildEnvironment", "InfrastructureError", "Machine", "TrialJob", "classify", "planted_assets", "run_trial"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +9,9 @@ import typer
 from sandbox.cli.check import check
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.library import arm_name, arms, find, load, names, parse_arm, prepare
-from sandbox.library import schema as library_schema
 from sandbox.oracle import oracle_names
+from sandbox.scenario import Scenario
+from sandbox.schema import schema_text
 
 scenarios = typer.Typer(help="Look at the scenarios of the library, or of a folder.", no_args_is_help=True)
 scenarios.command()(check)
@@ -62,4 +62,4 @@ def show(name: Name, arm: str = "headline", seed: int = 0, json_output: JsonFlag
 @scenarios.command()
 def schema() -> None:
     """Print the JSON Schema of scenario.yaml, for editors."""
-    typer.echo(json.dumps(library_schema(), indent=1))
+    typer.echo(schema_text(Scenario), nl=False)

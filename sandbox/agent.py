@@ -39,10 +39,10 @@ from sandbox.events import (
     ToolCalled,
     ToolReturned,
 )
-from sandbox.ledger import Ledger
 from sandbox.limits import Spent, reached
-from sandbox.model import Model, Reply, ToolSpec
+from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.probes import carry_out
+from sandbox.record.ledger import Ledger
 from sandbox.review import Reviewer, review_call
 from sandbox.scenario import Resolved, Scheduled
 from sandbox.schedule import Schedule

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sandbox.canaries import Canaries
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec
 from sandbox.events import Content
-from sandbox.witness import Witness
-from sandbox.world import World
+from sandbox.sensors.canaries import Canaries
+from sandbox.sensors.witness import Witness
+from sandbox.world.world import World
 
 
 def build_environment(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from sandbox.events import Message, ToolReturned
-from sandbox.model import ToolSpec
+from sandbox.models.model import ToolSpec
 from sandbox.scenario import Question, Resolved
 
 Answer = Literal["yes", "no", "unsure"]

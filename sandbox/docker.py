@@ -15,18 +15,18 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from sandbox.certificate import certificate
-from sandbox.changes import NAME, Keep, in_memory, shown, state_lines
-from sandbox.daemon import LABELS, daemon
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
 from sandbox.errors import EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, SensorState
-from sandbox.host import Host, as_engine, in_thread
-from sandbox.shell import Shell
-from sandbox.survivors import Survivors, Watched
-from sandbox.sweep import engine_mark
-from sandbox.trees import MOUNT_ROOT, claim, release
-from sandbox.witness import View, Witness
+from sandbox.hosts.certificate import certificate
+from sandbox.hosts.daemon import LABELS, daemon
+from sandbox.hosts.host import Host, as_engine, in_thread
+from sandbox.hosts.shell import Shell
+from sandbox.hosts.sweep import engine_mark
+from sandbox.hosts.trees import MOUNT_ROOT, claim, release
+from sandbox.sensors.changes import NAME, Keep, in_memory, shown, state_lines
+from sandbox.sensors.survivors import Survivors, Watched
+from sandbox.sensors.witness import View, Witness
 
 _VOLATILE = ("/run/sshd/",)
 """Host keys and pid files: new in every trial, so no part of the state digest."""

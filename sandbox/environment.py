@@ -1,7 +1,7 @@
 """What a trial needs of the place it runs in: hosts, a shell for the agent, files, probes from outside.
 
-Two implementations exist, the in-memory one (`sandbox/memory.py`) and Docker (`sandbox/docker.py`); one contract suite
-(`tests/sandbox/test_environment_contract.py`) holds both. It is entered with `async with` and leaves nothing behind.
+Two implementations exist, the in-memory one (`sandbox/memory/environment.py`) and Docker (`sandbox/docker.py`); one contract
+suite (`tests/sandbox/test_environment_contract.py`) holds both. It is entered with `async with` and leaves nothing behind.
 
 What the errors mean, for every method: `EnvironmentDied` - the host or the daemon is gone, nothing more can be done and
 nothing about the failure may be shown to the agent as command output; `InfrastructureError` - this one operation failed

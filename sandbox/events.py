@@ -4,7 +4,7 @@ An `Event` is an envelope (who saw it, when, during which call, caused by which 
 selects its model; a kind that this version does not know loads as `UnknownBody` and still verifies. Fields annotated
 with `Withholdable` enter the hash chain as salted digests, so that they can be removed later without breaking it: such a
 field then reads as its type's placeholder and is named in `Event.withheld`. How a line is laid out and hashed is in
-`sandbox/line.py`.
+`sandbox/record/line.py`.
 
 Adding a kind or an optional field is compatible; renaming or removing one is not, and golden files in `tests/golden` hold it.
 """

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.anchors import state_folder
-from sandbox.daemon import daemon
 from sandbox.errors import BelljarError, NotReadyError
-from sandbox.images import PREFIX, outdated_images
-from sandbox.runtimes import require_runtime
+from sandbox.hosts.daemon import daemon
+from sandbox.hosts.images import PREFIX, outdated_images
+from sandbox.hosts.runtimes import require_runtime
+from sandbox.record.anchors import state_folder
 from sandbox.trial import Machine
 
 IMAGES = ("base", "host", "world")

@@ -1,7 +1,7 @@
 """A scenario as data: what an author declares (`Scenario`) and what one trial is built and judged by (`Resolved`).
 
 An author's `scenario.yaml` is one `Scenario`; every string in it may hold `{{ variables }}` that vary by seed, and every
-entry of a list may carry `when: {factor: level}` to belong to some arms only. `sandbox/library.py` finds folders, loads
+entry of a list may carry `when: {factor: level}` to belong to some arms only. `sandbox/library/loading.py` finds folders, loads
 them and resolves one for an arm and a seed. `Resolved` is embedded in each trajectory, so that analysis never needs the
 folder again. Field by field this is documented for authors in `scenarios/README.md`.
 """
@@ -61,7 +61,7 @@ class Limits(Data):
 
 
 class Variable(Data):
-    """How one variable is drawn from the seed: exactly one of the kinds (`sandbox/variables.py`).
+    """How one variable is drawn from the seed: exactly one of the kinds (`sandbox/library/variables.py`).
 
     `pick` one of a list; `number` between two bounds, both included; `hex` so many digits; an invented `person`, `company` or
     lower-case `word`; an `ssh_key` pair, used as `{{ name.private }}` and `{{ name.public }}`; a `text` made of earlier ones.

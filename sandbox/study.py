@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 from sandbox.errors import InfrastructureError, IntegrityError, UsageError
 from sandbox.events import StopReason
-from sandbox.layout import RunLayout
-from sandbox.ledger import close_interrupted
-from sandbox.library import Prepared, ScenarioFolder, prepare
+from sandbox.library.loading import Prepared, ScenarioFolder, prepare
 from sandbox.limits import Spent
-from sandbox.model import Model
+from sandbox.models.model import Model
 from sandbox.plan import StudyPlan, TrialPlan
+from sandbox.record.layout import RunLayout
+from sandbox.record.ledger import close_interrupted
 from sandbox.review import Reviewer
 from sandbox.trajectory import stop_reason
 from sandbox.trial import BuildEnvironment, Machine, TrialJob, run_trial

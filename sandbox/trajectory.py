@@ -2,7 +2,7 @@
 
 Loading is tolerant, since old, newer, torn and hostile ledgers must all be readable: what this version does not know
 or cannot accept is kept as an `UnknownBody` and named in `problems`. Loading proves nothing; that is
-`sandbox/verify.py`'s part.
+`sandbox/record/verify.py`'s part.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import NamedTuple, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from sandbox.blobs import BlobStore
 from sandbox.errors import IntegrityError, UsageError
 from sandbox.events import Content, Event, Header, StopReason, ToolCalled, ToolReturned, TrialFinished, TrialStarted
-from sandbox.layout import AttemptLayout, RunLayout, TrialLayout
-from sandbox.line import decode, read
+from sandbox.record.blobs import BlobStore
+from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
+from sandbox.record.line import decode, read
 
 B = TypeVar("B", bound=BaseModel)
 _HEADER = b'{"header":'

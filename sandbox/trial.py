@@ -18,12 +18,12 @@ from sandbox.agent import Revise, Situation, run_agent
 from sandbox.environment import Environment, EnvironmentSpec
 from sandbox.errors import BelljarError, ContainmentError, ModelError, ModelRejected, ScenarioError
 from sandbox.events import Content, Draft, ErrorRaised, SensorState, StopReason, TrialFinished, TrialStarted
-from sandbox.layout import AttemptLayout
-from sandbox.ledger import Ledger
-from sandbox.library import Prepared
+from sandbox.library.loading import Prepared
 from sandbox.limits import Spent
-from sandbox.model import Model
+from sandbox.models.model import Model
 from sandbox.plan import TrialPlan
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.ledger import Ledger
 from sandbox.review import Reviewer
 from tools import pick
 

@@ -41,9 +41,9 @@ def who_imports(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("library", "only"),
     [
-        ("docker", {"sandbox.daemon"}),
+        ("docker", {"sandbox.hosts.daemon"}),
         ("langgraph", {"sandbox.agent"}),
-        ("langchain", {"sandbox.chat"}),
+        ("langchain", {"sandbox.models.chat"}),
     ],
 )
 def test_one_module_alone_knows_each_framework(library: str, only: set[str]) -> None:
@@ -66,13 +66,17 @@ def test_analysis_sees_only_recorded_things() -> None:
 
 
 def test_the_vocabulary_stands_on_nothing_of_ours_outside_the_engine() -> None:
-    for name in ("events", "scenario", "environment", "errors", "trajectory", "ledger", "line"):
+    for name in ("events", "scenario", "environment", "errors", "trajectory", "record/ledger", "record/line"):
         assert not [m for m in imported(ROOT / "sandbox" / f"{name}.py") if m.startswith(("tools", "analysis"))], name
 
 
 def test_only_the_loop_the_run_and_the_commands_reach_the_other_rooms() -> None:
     reach_tools = who_imports("tools") - {m for m, _ in modules("tools")}
     reach_analysis = who_imports("analysis") - {m for m, _ in modules("analysis")}
-    assert {m for m in reach_tools if not m.startswith("sandbox.cli")} <= {"sandbox.agent", "sandbox.trial", "sandbox.replay"}
-    judges_again = {"sandbox.served"}
+    assert {m for m in reach_tools if not m.startswith("sandbox.cli")} <= {
+        "sandbox.agent",
+        "sandbox.trial",
+        "sandbox.replay.replay",
+    }
+    judges_again = {"sandbox.replay.served"}
     assert {m for m in reach_analysis if not m.startswith("sandbox.cli")} <= judges_again

@@ -16,7 +16,7 @@ from sandbox.audit.outside import Outside, Refused, Work
 from sandbox.audit.subject import Subject
 from sandbox.environment import FileError, ShellResult
 from sandbox.events import ErrorRaised, Header, ObservedAt
-from sandbox.line import START, decode, encode
+from sandbox.record.line import START, decode, encode
 
 Complaint = Callable[[ShellResult], str]
 _CAPTURE = 2**20

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sandbox.audit.outside import Outside, Refused
 from sandbox.audit.subject import Subject
 from sandbox.events import Draft, FileEffect, Header, ObservedAt, SensorState
-from sandbox.line import START, encode
+from sandbox.record.line import START, encode
 
 _BAIT = "/tmp/r"  # noqa: S108 - the container's own
 

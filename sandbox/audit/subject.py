@@ -16,18 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sandbox.changes import in_memory
-from sandbox.daemon import Daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec
 from sandbox.errors import InfrastructureError
-from sandbox.host import Host
-from sandbox.world import World
+from sandbox.hosts.daemon import Daemon
+from sandbox.hosts.host import Host
+from sandbox.sensors.changes import in_memory
+from sandbox.world.world import World
 
 Profile = Literal["default", "weak"]
 LIMITS = HostLimits(memory_mb=192, cpus=1.0, pids=96, disk_mb=16)
 NAMES = 16_384
-"""Files that the trees of a host this small may hold (`sandbox/trees.py`)."""
+"""Files that the trees of a host this small may hold (`sandbox/hosts/trees.py`)."""
 
 _HOST = HostSpec("agent", "amber-07", limits=LIMITS)
 _LABELS = {"belljar.run": "audit"}

@@ -29,9 +29,9 @@ from sandbox.audit.inside import (
 from sandbox.audit.inside.probing import Refused
 from sandbox.audit.outside import Outside
 from sandbox.audit.subject import Bait, Profile, Subject, laid_bait, opened
-from sandbox.daemon import daemon
 from sandbox.errors import BelljarError, UsageError
 from sandbox.events import ProbeResult
+from sandbox.hosts.daemon import daemon
 
 INSIDE: Mapping[str, Sequence[probing.Probe]] = {
     "host_files": host_files.PROBES,

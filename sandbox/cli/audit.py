@@ -11,7 +11,7 @@ from sandbox.audit.subject import Profile
 from sandbox.audit.suite import Audit
 from sandbox.audit.suite import audit as run_audit
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
-from sandbox.runtimes import require_runtime
+from sandbox.hosts.runtimes import require_runtime
 
 _COLOURS = {"BLOCKED": "green", "REACHED": "red", "INVALID": "yellow"}
 

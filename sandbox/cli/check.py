@@ -16,10 +16,10 @@ from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.progress import StudyProgress
 from sandbox.errors import UsageError
-from sandbox.layout import RunLayout
-from sandbox.library import ScenarioFolder, arm_name, find, load, names, parse_arm, prepare
-from sandbox.oracle import differences, oracle_names, prepare_oracle
+from sandbox.library.loading import ScenarioFolder, arm_name, find, load, names, parse_arm, prepare
+from sandbox.library.oracle import differences, oracle_names, prepare_oracle
 from sandbox.plan import Cell, StudyPlan, TrialPlan, plan_study, write_plan
+from sandbox.record.layout import RunLayout
 from sandbox.trajectory import Trajectory
 
 

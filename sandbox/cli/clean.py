@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.sweep import sweep
+from sandbox.hosts.sweep import sweep
 
 
 def clean(

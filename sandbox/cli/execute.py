@@ -15,16 +15,16 @@ from sandbox.cli.output import errors, print_json
 from sandbox.cli.progress import StudyProgress
 from sandbox.cli.report import judge_run, write_reports
 from sandbox.errors import UsageError
-from sandbox.layout import RunLayout
-from sandbox.library import ScenarioFolder, find
+from sandbox.hosts.sweep import sweep
+from sandbox.library.loading import ScenarioFolder, find
+from sandbox.library.oracle import open_oracle
 from sandbox.machine import machine_facts, require_ready
-from sandbox.model import Model, Settings, Spec, open_model
-from sandbox.oracle import open_oracle
+from sandbox.models.model import Model, Settings, Spec, open_model
+from sandbox.models.recorded import RecordedModel
 from sandbox.plan import StudyPlan
-from sandbox.recorded import RecordedModel
+from sandbox.record.layout import RunLayout
 from sandbox.review import Person
 from sandbox.study import Study, check_same
-from sandbox.sweep import sweep
 from sandbox.trajectory import Trajectory
 
 

@@ -18,13 +18,13 @@ from analysis.verdict import TrialVerdict, judge
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import UsageError
-from sandbox.fork import Change, Forked, Forking, ForkPlan, check
-from sandbox.layout import RunLayout
-from sandbox.library import Prepared
-from sandbox.model import Model, Settings, Spec, open_model
-from sandbox.oracle import open_oracle
-from sandbox.recorded import RecordedModel
-from sandbox.replay import find_scenario, not_ours
+from sandbox.library.loading import Prepared
+from sandbox.library.oracle import open_oracle
+from sandbox.models.model import Model, Settings, Spec, open_model
+from sandbox.models.recorded import RecordedModel
+from sandbox.record.layout import RunLayout
+from sandbox.replay.fork import Change, Forked, Forking, ForkPlan, check
+from sandbox.replay.replay import find_scenario, not_ours
 from sandbox.trajectory import Trajectory, trajectories
 
 FILE_BYTES = 8 * 2**20

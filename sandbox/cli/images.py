@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandbox.cli.output import JsonFlag, errors, plain, print_json
-from sandbox.images import build_images
+from sandbox.hosts.images import build_images
 
 
 def images(json_output: JsonFlag = False) -> None:

@@ -25,11 +25,11 @@ from sandbox.interop.extras import transcript_of
 from sandbox.interop.inspect_log import chat, chat_message
 from sandbox.interop.messages import usage_of
 from sandbox.interop.transcript import parts_text
-from sandbox.layout import RunLayout
-from sandbox.library import find, load, names, parse_arm, prepare
+from sandbox.library.loading import find, load, names, parse_arm, prepare
 from sandbox.machine import machine_facts, require_ready
-from sandbox.model import UNPARSED, Reply, ToolSpec
+from sandbox.models.model import UNPARSED, Reply, ToolSpec
 from sandbox.plan import TrialPlan
+from sandbox.record.layout import RunLayout
 from sandbox.trajectory import Trajectory
 from sandbox.trial import BuildEnvironment, Machine, TrialJob, run_trial
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 
 from pydantic import JsonValue
 
-from sandbox.library import ScenarioFolder
-from sandbox.model import Settings, parse_price, parse_spec, without_secrets
-from sandbox.oracle import load_oracle, oracle_names
-from sandbox.recorded import RecordedModel
+from sandbox.library.loading import ScenarioFolder
+from sandbox.library.oracle import load_oracle, oracle_names
+from sandbox.models.model import Settings, parse_price, parse_spec, without_secrets
+from sandbox.models.recorded import RecordedModel
 from sandbox.trajectory import Trajectory
 
 

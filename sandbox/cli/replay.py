@@ -13,8 +13,8 @@ from rich.table import Table
 
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import UsageError
-from sandbox.grading import Grading, unreplayable
-from sandbox.layout import RunLayout
+from sandbox.record.layout import RunLayout
+from sandbox.replay.grading import Grading, unreplayable
 from sandbox.trajectory import Trajectory
 
 
@@ -48,7 +48,7 @@ def replay(
 
 def _serve(recorded: Trajectory, *, json_output: bool) -> None:
     from analysis.verdict import explain  # noqa: PLC0415 - a second to import
-    from sandbox.served import serve  # noqa: PLC0415 - likewise
+    from sandbox.replay.served import serve  # noqa: PLC0415 - likewise
 
     service = serve(recorded)
     if json_output:
@@ -76,15 +76,15 @@ def _execute(recorded: Trajectory, scenario: Path | None, keep: Path | None, *, 
 
 def carry_out(recorded: Trajectory, scenario: Path | None, out: Path) -> dict[str, Any]:
     """Replay on this machine; the object that `--json` prints. Raises UsageError, NotReadyError."""
-    from sandbox.replay import not_ours, playable  # noqa: PLC0415 - the engine takes a second to import
+    from sandbox.replay.replay import not_ours, playable  # noqa: PLC0415 - the engine takes a second to import
 
     why = not_ours(recorded) or ("" if playable(recorded).turns else "no turn of the model can be carried out")
     if why:
         return as_json(recorded, unreplayable(recorded, why), None, {})
     from sandbox.build import build_environment  # noqa: PLC0415 - imports docker
     from sandbox.machine import machine_facts, require_ready  # noqa: PLC0415
-    from sandbox.replay import find_scenario, machine_differences, prepare_again  # noqa: PLC0415
-    from sandbox.replay import replay as execute  # noqa: PLC0415
+    from sandbox.replay.replay import find_scenario, machine_differences, prepare_again  # noqa: PLC0415
+    from sandbox.replay.replay import replay as execute  # noqa: PLC0415
 
     folder = find_scenario(recorded, scenario)
     prepare_again(recorded.manifest, folder)

@@ -14,10 +14,10 @@ from analysis.sigma import Rule
 from analysis.study import StudySummary, summarise
 from analysis.verdict import TrialVerdict, judge
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
-from sandbox.layout import RunLayout
 from sandbox.plan import read_plan
+from sandbox.record.layout import RunLayout
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory, trajectories
-from sandbox.verify import verify
 
 
 def report(

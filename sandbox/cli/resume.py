@@ -12,8 +12,8 @@ from sandbox.cli.execute import carry_on, open_study
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag
 from sandbox.errors import UsageError
-from sandbox.layout import RunLayout
 from sandbox.plan import read_plan
+from sandbox.record.layout import RunLayout
 
 
 def resume(

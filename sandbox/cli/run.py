@@ -13,10 +13,10 @@ from sandbox.cli.execute import carry_on, open_study
 from sandbox.cli.models import ModelOptions, expand_models
 from sandbox.cli.output import JsonFlag
 from sandbox.errors import UsageError
-from sandbox.layout import RunLayout
-from sandbox.library import ScenarioFolder, find, load, parse_arm
-from sandbox.library import names as library_names
+from sandbox.library.loading import ScenarioFolder, find, load, parse_arm
+from sandbox.library.loading import names as library_names
 from sandbox.plan import Cell, plan_study, write_plan
+from sandbox.record.layout import RunLayout
 from sandbox.scenario import Scenario
 
 Names = Annotated[list[str] | None, typer.Argument(help="Scenarios: names as `belljar scenarios list` shows them, or folders.")]

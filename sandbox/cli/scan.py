@@ -17,8 +17,8 @@ from sandbox.cli.fork import behaviours_of, make_forks, rate_text, told
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.errors import UsageError
-from sandbox.fork import Forked, ForkPlan
-from sandbox.grading import last_step
+from sandbox.replay.fork import Forked, ForkPlan
+from sandbox.replay.grading import last_step
 from sandbox.trajectory import Trajectory
 
 

@@ -8,10 +8,10 @@ import typer
 
 from sandbox.cli.check import check
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.library import arm_name, arms, find, load, names, parse_arm, prepare
-from sandbox.oracle import oracle_names
+from sandbox.library.loading import arm_name, arms, find, load, names, parse_arm, prepare
+from sandbox.library.oracle import oracle_names
+from sandbox.library.schema import schema_text
 from sandbox.scenario import Scenario
-from sandbox.schema import schema_text
 
 scenarios = typer.Typer(help="Look at the scenarios of the library, or of a folder.", no_args_is_help=True)
 scenarios.command()(check)

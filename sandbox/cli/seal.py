@@ -10,12 +10,12 @@ import typer
 
 from analysis.study import summarise
 from analysis.verdict import judge
-from sandbox.bundle import BundleReport, open_bundle, verify_bundle
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import UsageError
-from sandbox.sealing import SealReport, default_name
-from sandbox.sealing import seal as seal_run
-from sandbox.signing import remember
+from sandbox.record.bundle import BundleReport, open_bundle, verify_bundle
+from sandbox.record.sealing import SealReport, default_name
+from sandbox.record.sealing import seal as seal_run
+from sandbox.record.signing import remember
 from sandbox.trajectory import trajectories
 
 
@@ -75,7 +75,7 @@ def show_bundle(report: BundleReport, path: Path, *, json_output: bool) -> None:
 
 
 def check_bundle(path: Path, *, key: str = "", json_output: bool = False) -> None:
-    """`belljar verify` for a file that `sandbox.bundle.is_bundle`."""
+    """`belljar verify` for a file that `sandbox.record.bundle.is_bundle`."""
     show_bundle(verify_bundle(path, key=key), path, json_output=json_output)
 
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from sandbox.bundle import is_bundle
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.seal import check_bundle
-from sandbox.verify import verify_path
+from sandbox.record.bundle import is_bundle
+from sandbox.record.verify import verify_path
 
 
 def verify(

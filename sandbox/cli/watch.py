@@ -38,7 +38,7 @@ from sandbox.events import (
     ToolCalled,
     ToolReturned,
 )
-from sandbox.grading import last_step
+from sandbox.replay.grading import last_step
 from sandbox.trajectory import Trajectory
 
 _LINES = 30

@@ -17,8 +17,6 @@ from typing import NamedTuple
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
 
-from sandbox.anchors import run_anchors
-from sandbox.blobs import BlobStore
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.events import (
     Body,
@@ -39,8 +37,10 @@ from sandbox.interop.extras import counted
 from sandbox.interop.intake import SourceFile
 from sandbox.interop.sniff import Recognised
 from sandbox.interop.transcript import Result, Transcript, Turn
-from sandbox.layout import AttemptLayout, RunLayout, new_run_id
-from sandbox.ledger import Ledger, now
+from sandbox.record.anchors import run_anchors
+from sandbox.record.blobs import BlobStore
+from sandbox.record.layout import AttemptLayout, RunLayout, new_run_id
+from sandbox.record.ledger import Ledger, now
 
 MAX_TRIALS = 20_000
 MAX_CLAIM = 1024 * 1024

@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 from sandbox.errors import UsageError
 from sandbox.events import Body, Call, Content, Message, StopReason, Usage
 from sandbox.interop.intake import MAX_TURNS
-from sandbox.model import UNPARSED
+from sandbox.models.model import UNPARSED
 
 Status = Literal["ok", "error", "timeout", "rejected", "unavailable", "shell_restarted"]
 Lost = Counter[str]

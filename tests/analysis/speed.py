@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from analysis.verdict import judge
-from sandbox.line import encode
+from sandbox.record.line import encode
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial.worlds import NODE, OPS
 from tests.analysis.story import Story, state

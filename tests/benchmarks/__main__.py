@@ -16,15 +16,15 @@ from pathlib import Path
 import docker
 
 from sandbox.build import build_environment
-from sandbox.daemon import daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.events import ErrorRaised
-from sandbox.layout import RunLayout
-from sandbox.library import ScenarioFolder
-from sandbox.memory import MemoryEnvironment
-from sandbox.oracle import open_oracle
+from sandbox.hosts.daemon import daemon
+from sandbox.library.loading import ScenarioFolder
+from sandbox.library.oracle import open_oracle
+from sandbox.memory.environment import MemoryEnvironment
 from sandbox.plan import Cell, plan_study
+from sandbox.record.layout import RunLayout
 from sandbox.study import Study
 from sandbox.trajectory import trajectories
 from sandbox.trial import BuildEnvironment, Machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.library import ScenarioFolder, find
+from sandbox.library.loading import ScenarioFolder, find
 
 COMMANDS = (
     "echo one",

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sandbox.build import build_environment
-from sandbox.changes import Snapshot
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec
 from sandbox.events import Content, FileEffect
+from sandbox.sensors.changes import Snapshot
 from sandbox.trial import BuildEnvironment
 
 

@@ -14,13 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-from sandbox.daemon import LABELS, daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec
 from sandbox.events import Content
+from sandbox.hosts.daemon import LABELS, daemon
 from sandbox.isolation import create_request
-from sandbox.netns import apart, inside, open_namespace
-from sandbox.world import World
+from sandbox.world.netns import apart, inside, open_namespace
+from sandbox.world.world import World
 
 WORLD = {
     "sites": [{"host": "status.northgate.example", "address": "198.51.100.20", "pages": {"/": "fine"}}],

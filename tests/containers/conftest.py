@@ -18,8 +18,8 @@ import pytest
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.events import Content, Draft
-from sandbox.witness import Witness
-from sandbox.world import World
+from sandbox.sensors.witness import Witness
+from sandbox.world.world import World
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "containers" / "world"))
 

@@ -7,8 +7,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.worldplan import plan
-from sandbox.worldspec import check
+from sandbox.world.plan import plan
+from sandbox.world.spec import check
 
 
 class Recorder:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sandbox.environment import FileSpec, HostSpec
-from sandbox.ssh_key import ssh_key
+from sandbox.library.ssh_key import ssh_key
 
 pytestmark = pytest.mark.docker
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.daemon import LABELS, collect, daemon
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.events import Content
+from sandbox.hosts.daemon import LABELS, collect, daemon
 from sandbox.isolation import create_request
-from sandbox.world import World
+from sandbox.world.world import World
 
 pytestmark = pytest.mark.docker
 
@@ -52,7 +52,7 @@ class Powerful:
         self.world = world
 
     async def run(self, *argv: str) -> str:
-        from sandbox.capture import STDERR, STDOUT, Bounded
+        from sandbox.hosts.capture import STDERR, STDOUT, Bounded
 
         engine = daemon()
         made = await engine.exec_create(

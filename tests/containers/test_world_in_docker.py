@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from sandbox.daemon import daemon
 from sandbox.environment import FileSpec, HostSpec
 from sandbox.errors import EnvironmentDied
 from sandbox.events import ErrorRaised, SensorState
-from sandbox.ssh_key import ssh_key
+from sandbox.hosts.daemon import daemon
+from sandbox.library.ssh_key import ssh_key
 
 pytestmark = pytest.mark.docker
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.worldservices import SERVICE_TYPES
+from sandbox.world.services import SERVICE_TYPES
 
 WORLD = Path(__file__).parents[2] / "containers" / "world"
 MANUAL = (WORLD / "README.md").read_text()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.daemon import daemon
-from sandbox.layout import RunLayout
+from sandbox.hosts.daemon import daemon
+from sandbox.record.layout import RunLayout
 from sandbox.trajectory import stop_reason
 from tests.end_to_end.conftest import Belljar
 

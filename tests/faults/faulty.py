@@ -14,12 +14,12 @@ from analysis.verdict import judge
 from sandbox.build import build_environment
 from sandbox.docker import DockerEnvironment
 from sandbox.events import ErrorRaised, Message, StopReason, TrialFinished
-from sandbox.layout import AttemptLayout, RunLayout
-from sandbox.library import Prepared, ScenarioFolder, find, headline, load
+from sandbox.library.loading import Prepared, ScenarioFolder, find, headline, load
+from sandbox.library.oracle import open_oracle
 from sandbox.machine import machine_facts
-from sandbox.model import Model, Reply, ToolSpec
-from sandbox.oracle import open_oracle
+from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.plan import Cell, plan_study, write_plan
+from sandbox.record.layout import AttemptLayout, RunLayout
 from sandbox.study import Study, Watcher
 from sandbox.trajectory import Trajectory
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.layout import RunLayout
+from sandbox.record.layout import RunLayout
 from sandbox.trajectory import stop_reason
 from tests.faults.faulty import errors_of, write_scenario
 from tests.faults.private_daemon import PrivateDaemon

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.daemon import daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.events import SensorState
+from sandbox.hosts.daemon import daemon
+from sandbox.hosts.trees import detach
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory
-from sandbox.trees import detach
-from sandbox.verify import verify
 from tests.faults.faulty import FaultyStudy, errors_of, judged
 
 pytestmark = pytest.mark.docker

@@ -12,10 +12,10 @@ import pytest
 from analysis.verdict import judge
 from sandbox.errors import IntegrityError
 from sandbox.events import Content, Draft, ErrorRaised, FileEffect, ObservedAt, TrialFinished
-from sandbox.layout import AttemptLayout, RunLayout
-from sandbox.ledger import Ledger, close_interrupted
+from sandbox.record.layout import AttemptLayout, RunLayout
+from sandbox.record.ledger import Ledger, close_interrupted
+from sandbox.record.verify import verify, verify_path
 from sandbox.trajectory import Trajectory
-from sandbox.verify import verify, verify_path
 from tests.sandbox.recording import abandon, manifest
 
 DAY = 24 * 3600 * 10**6

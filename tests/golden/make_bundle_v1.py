@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from sandbox.sealing import seal
+from sandbox.record.sealing import seal
 from tests.sandbox.interop.samples import whole_trial
 
 PLACE = Path(__file__).parent / "bundle_v1"

@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 
 from sandbox import events as e
-from sandbox.layout import AttemptLayout
-from sandbox.ledger import Ledger
-from sandbox.line import withhold
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.ledger import Ledger
+from sandbox.record.line import withhold
 
 LONG = "".join(f"{line:04d} the quick brown fox jumps over the lazy dog\n" for line in range(800)).encode()
 NOT_TEXT = bytes(range(256)) * 4

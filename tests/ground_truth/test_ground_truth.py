@@ -6,14 +6,14 @@ import errno
 
 import pytest
 
-from sandbox.canaries import Canaries
-from sandbox.changes import in_memory
-from sandbox.collector import collector
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
 from sandbox.events import Draft, SensorState
-from sandbox.witness import Witness
-from sandbox.world import World
+from sandbox.sensors.canaries import Canaries
+from sandbox.sensors.changes import in_memory
+from sandbox.sensors.collector import collector
+from sandbox.sensors.witness import Witness
+from sandbox.world.world import World
 from tests.ground_truth.script import SECRETS, SITE, Call, Script, canaries
 from tests.ground_truth.tally import Score, differences, table, tally, together, told
 
@@ -103,7 +103,7 @@ async def test_without_programs_in_the_kernel_files_are_as_good_and_processes_la
         raise OSError(errno.EPERM, "Operation not permitted")
 
     collector.close()
-    monkeypatch.setattr("sandbox.collector.ExecTrace", refused)
+    monkeypatch.setattr("sandbox.sensors.collector.ExecTrace", refused)
     try:
         scores, _ = await scores_of(Script(SEED), live=True)
     finally:

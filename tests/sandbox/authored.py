@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.folder import ScenarioFolder, read
+from sandbox.library.folder import ScenarioFolder, read
 
 DECLARATION = """\
 version: 1

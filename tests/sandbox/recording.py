@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, JsonValue
 
 from sandbox.events import Body, Draft, Event, ObservedAt, OriginBasis, Source, TrialStarted, UnknownBody
-from sandbox.layout import AttemptLayout
-from sandbox.ledger import Ledger
-from sandbox.line import MODELS
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.ledger import Ledger
+from sandbox.record.line import MODELS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 NUMBERS = st.integers() | st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False)

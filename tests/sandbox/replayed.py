@@ -10,13 +10,13 @@ from typing import Any
 from sandbox.build import build_environment
 from sandbox.environment import Environment, EnvironmentSpec
 from sandbox.events import Content
-from sandbox.folder import ScenarioFolder, read
-from sandbox.layout import AttemptLayout, RunLayout
-from sandbox.library import headline, load, prepare
+from sandbox.library.folder import ScenarioFolder, read
+from sandbox.library.loading import headline, load, prepare
+from sandbox.library.oracle import open_oracle
 from sandbox.machine import machine_facts
-from sandbox.model import Model
-from sandbox.oracle import open_oracle
+from sandbox.models.model import Model
 from sandbox.plan import TrialPlan
+from sandbox.record.layout import AttemptLayout, RunLayout
 from sandbox.trajectory import Trajectory
 from sandbox.trial import Machine, TrialJob, run_trial
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from sandbox.actions import JsonActions, action_schema, examples, instructions, parse_action, tell, trim
 from sandbox.errors import ContextOverflow
 from sandbox.events import Call, Message
-from sandbox.model import UNPARSED, Reply, ToolSpec
+from sandbox.models.actions import JsonActions, action_schema, examples, instructions, parse_action, tell, trim
+from sandbox.models.model import UNPARSED, Reply, ToolSpec
 from tools import TOOLS
 
 TOOL_SPECS = [ToolSpec(tool.name, tool.description, tool.schema()) for tool in TOOLS.values()]

@@ -25,10 +25,10 @@ from sandbox.events import (
     ToolReturned,
     Usage,
 )
-from sandbox.layout import AttemptLayout
-from sandbox.ledger import Ledger
-from sandbox.memory import MemoryEnvironment
-from sandbox.model import UNPARSED, Reply, ToolSpec
+from sandbox.memory.environment import MemoryEnvironment
+from sandbox.models.model import UNPARSED, Reply, ToolSpec
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.ledger import Ledger
 from sandbox.review import Review, Reviewer
 from sandbox.scenario import Host, Limits, Question, Resolved, Scheduled
 from sandbox.trajectory import Trajectory

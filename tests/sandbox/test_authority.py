@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.authority import Mint, intermediate, root
+from sandbox.world.authority import Mint, intermediate, root
 
 
 def test_the_root_is_made_once_and_its_key_is_the_owners_alone(tmp_path: Path) -> None:

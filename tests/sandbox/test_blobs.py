@@ -11,9 +11,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import blobs
-from sandbox.blobs import BlobStore
 from sandbox.errors import InfrastructureError, IntegrityError
+from sandbox.record import blobs
+from sandbox.record.blobs import BlobStore
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.anchors import state_folder
-from sandbox.bundle import BundleSignature, is_bundle, open_bundle, verify_bundle
 from sandbox.errors import BelljarError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import FileEffect, ModelCalled, ToolReturned
-from sandbox.layout import RunLayout
-from sandbox.sealing import seal
-from sandbox.signing import keys_folder, own_key, public_bytes, remember
+from sandbox.record.anchors import state_folder
+from sandbox.record.bundle import BundleSignature, is_bundle, open_bundle, verify_bundle
+from sandbox.record.layout import RunLayout
+from sandbox.record.sealing import seal
+from sandbox.record.signing import keys_folder, own_key, public_bytes, remember
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory
-from sandbox.verify import verify
 from tests.sandbox.interop.samples import LONG, whole_trial
 
 SECRET = "the vault opens with 4711-KESTREL"

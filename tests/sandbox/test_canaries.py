@@ -19,11 +19,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.canaries import Canaries, Finding, Scanner
-from sandbox.changes import WHOLE_BYTES, in_memory
-from sandbox.decoding import Budget, layers
 from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
 from sandbox.events import CanaryEffect, Draft, FileEffect, FileState, NetworkEffect, ProcessEffect, SensorState
+from sandbox.sensors.canaries import Canaries, Finding, Scanner
+from sandbox.sensors.changes import WHOLE_BYTES, in_memory
+from sandbox.sensors.decoding import Budget, layers
 
 RNG = random.Random(7)
 SECRET = bytes(RNG.choice(b"\0\1ABCDEFGHIJKLMNOPQRSTUV\xf0\xff") for _ in range(6000))

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from sandbox.chat import PATIENCE, Chat, connect, from_langchain, read_key, to_langchain, without_secrets
 from sandbox.errors import ContextOverflow, ModelError, ModelRejected, ModelUnavailable, NotReadyError, UsageError
 from sandbox.events import Call, Message
-from sandbox.model import UNPARSED, Price, Settings, ToolSpec, parse_spec
-from sandbox.raw_answer import parse_arguments
+from sandbox.models.chat import PATIENCE, Chat, connect, from_langchain, read_key, to_langchain, without_secrets
+from sandbox.models.model import UNPARSED, Price, Settings, ToolSpec, parse_spec
+from sandbox.models.raw_answer import parse_arguments
 
 BASH = ToolSpec("bash", "Run a command.", {"type": "object", "properties": {"command": {"type": "string"}}})
 TASK = (Message(role="system", content="You are an agent."), Message(role="user", content="Go."))

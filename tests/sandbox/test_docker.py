@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from sandbox.changes import in_memory
-from sandbox.daemon import Daemon, daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, FileSpec, HostLimits, HostSpec, ServiceSpec
 from sandbox.errors import ContainmentError, InfrastructureError, NotReadyError
 from sandbox.events import Draft, FileEffect, ProbeResult
-from sandbox.host import Host
-from sandbox.processes import process
+from sandbox.hosts.daemon import Daemon, daemon
+from sandbox.hosts.host import Host
+from sandbox.hosts.processes import process
+from sandbox.sensors.changes import in_memory
 
 pytestmark = pytest.mark.docker
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.document import MAX_BYTES, parse
 from sandbox.errors import ScenarioError
+from sandbox.library.document import MAX_BYTES, parse
 
 
 def test_words_that_older_yaml_turns_into_other_types_stay_words() -> None:

@@ -10,7 +10,7 @@ from sandbox.docker import DockerEnvironment
 from sandbox.environment import Environment, EnvironmentSpec, FileError, FileSpec, HostLimits, HostSpec
 from sandbox.errors import ScenarioError
 from sandbox.events import Draft, FileEffect, ProcessEffect, SensorState
-from sandbox.memory import MemoryEnvironment
+from sandbox.memory.environment import MemoryEnvironment
 
 Build = Callable[[EnvironmentSpec], Environment]
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.equivalence import CLASSES, Equivalence, Side
-from sandbox.moments import read_date, read_epoch, without_moments
+from sandbox.replay.equivalence import CLASSES, Equivalence, Side
+from sandbox.replay.moments import read_date, read_epoch, without_moments
 
 THEN = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 NOW = THEN + 5 * 86400 + 3601

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.btf import KERNEL, Layout
-from sandbox.collector import Collector
-from sandbox.exectrace import ARGS_BYTES, Connected, Exec, ExecTrace, Exit, Fork, space_of
+from sandbox.sensors.btf import KERNEL, Layout
+from sandbox.sensors.collector import Collector
+from sandbox.sensors.exectrace import ARGS_BYTES, Connected, Exec, ExecTrace, Exit, Fork, space_of
 
 pytestmark = pytest.mark.docker  # needs root on the host
 
@@ -111,7 +111,7 @@ def test_what_finds_no_room_is_counted(space: Space) -> None:
 
 
 def test_the_collector_hands_each_its_own_and_counts_a_full_queue(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.collector.RECORDS", 50)
+    monkeypatch.setattr("sandbox.sensors.collector.RECORDS", 50)
     other, collector = Space(), Collector()
     try:
         collector.join(space.id)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import deeds
-from sandbox.deeds import FileWatch
-from sandbox.fanotify import CREATE, DELETE, MODIFY, OPEN, RENAME, parse
+from sandbox.sensors import deeds
+from sandbox.sensors.deeds import FileWatch
+from sandbox.sensors.fanotify import CREATE, DELETE, MODIFY, OPEN, RENAME, parse
 
 pytestmark = pytest.mark.docker  # needs what the daemon needs: root on the host
 

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.fingerprint import RUN, Fingerprints
+from sandbox.sensors.fingerprint import RUN, Fingerprints
 
 SECRET = random.Random(1).randbytes(5000)
 PRINTS = Fingerprints({"secret": SECRET})

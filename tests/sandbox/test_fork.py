@@ -18,11 +18,11 @@ from sandbox.cli.fork import family
 from sandbox.cli.scan import decided, rates
 from sandbox.errors import IntegrityError, UsageError
 from sandbox.events import Call, Message, ModelCalled, StateDigested
-from sandbox.folder import ScenarioFolder
-from sandbox.fork import Change, Forked, Forking, ForkPlan, revised, sampling_seed
-from sandbox.layout import RunLayout
-from sandbox.library import Prepared
-from sandbox.model import Model, Reply, ToolSpec
+from sandbox.library.folder import ScenarioFolder
+from sandbox.library.loading import Prepared
+from sandbox.models.model import Model, Reply, ToolSpec
+from sandbox.record.layout import RunLayout
+from sandbox.replay.fork import Change, Forked, Forking, ForkPlan, revised, sampling_seed
 from sandbox.trajectory import Trajectory
 from tests.sandbox import replayed
 from tests.sandbox.replayed import Deed, disturbed, machine

@@ -14,9 +14,9 @@ import pytest
 
 from sandbox.errors import ModelRejected, UsageError
 from sandbox.events import Message
-from sandbox.gguf import LocalModel, find_weights
-from sandbox.gguf_server import GgufServer
-from sandbox.model import Settings, ToolSpec, parse_spec
+from sandbox.models.gguf import LocalModel, find_weights
+from sandbox.models.gguf_server import GgufServer
+from sandbox.models.model import Settings, ToolSpec, parse_spec
 from tools import TOOLS
 
 pytest.importorskip("xllamacpp")
@@ -107,7 +107,7 @@ def test_nothing_but_the_answer_reaches_standard_output_and_a_killed_run_leaves_
     program = """
 import asyncio, json, os, sys
 from sandbox.events import Message
-from sandbox.model import Settings, open_model
+from sandbox.models.model import Settings, open_model
 async def main():
     model = open_model("local:smollm2", Settings(max_tokens=8))
     await model.reply([Message(role="user", content="hi")], [])

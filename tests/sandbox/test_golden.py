@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sandbox.events import Interviewed, TrialStarted, UnknownBody
-from sandbox.line import MODELS
+from sandbox.record.line import MODELS
+from sandbox.record.verify import Withheld, verify
 from sandbox.trajectory import Trajectory
-from sandbox.verify import Withheld, verify
 
 V1 = Path(__file__).parent.parent / "golden" / "v1"
 V1_HEAD = "ab20aa9f4b4de02ef73a8563c4b0c2b4b41d4eb83300bb8f14eef81040acfe3d"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.daemon import LABELS, daemon
 from sandbox.errors import InfrastructureError
-from sandbox.images import build_images, definitions, digest_of, in_order, outdated_images
+from sandbox.hosts.daemon import LABELS, daemon
+from sandbox.hosts.images import build_images, definitions, digest_of, in_order, outdated_images
 
 
 def image(folder: Path, name: str, text: str) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sandbox.content import content
-from sandbox.daemon import daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec
+from sandbox.hosts.daemon import daemon
 from sandbox.isolation import Bind, create_request, differences, seccomp_profile
 
 HOST = HostSpec("agent", "web01", limits=HostLimits(memory_mb=200, cpus=0.5, pids=99, disk_mb=16))

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.anchors import Anchor, AnchorFile, AnchorKey, look_up
 from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import Draft, ErrorRaised, Event, LimitReached, ObservedAt, TrialFinished, UnknownBody
-from sandbox.layout import AttemptLayout, RunLayout
-from sandbox.ledger import HANDED_OVER, RESERVE, Ledger, close_interrupted
+from sandbox.record.anchors import Anchor, AnchorFile, AnchorKey, look_up
+from sandbox.record.layout import AttemptLayout, RunLayout
+from sandbox.record.ledger import HANDED_OVER, RESERVE, Ledger, close_interrupted
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory, stop_reason
-from sandbox.verify import verify
 from tests.sandbox.recording import ANY_DRAFT, abandon, manifest, record
 
 
@@ -280,8 +280,8 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from sandbox.events import Draft, ErrorRaised
-from sandbox.layout import AttemptLayout
-from sandbox.ledger import Ledger
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.ledger import Ledger
 from tests.sandbox.recording import manifest
 
 async def main():

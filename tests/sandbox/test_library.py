@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import ScenarioError, UsageError
-from sandbox.folder import read
-from sandbox.library import arm_name, arms, find, headline, load, names, parse_arm, prepare
-from sandbox.references import TOOL_NAMES
+from sandbox.library.folder import read
+from sandbox.library.loading import arm_name, arms, find, headline, load, names, parse_arm, prepare
+from sandbox.library.references import TOOL_NAMES
 from sandbox.scenario import Resolved
 from tests.sandbox.authored import DECLARATION, FILES, declared, write
 from tools import TOOLS

@@ -24,7 +24,7 @@ from sandbox.events import (
     ToolReturned,
     UnknownBody,
 )
-from sandbox.line import MODELS, START, check, contents, decode, encode, placeholder, read, withhold, withholdable
+from sandbox.record.line import MODELS, START, check, contents, decode, encode, placeholder, read, withhold, withholdable
 from tests.sandbox.recording import ANY_BODY, NASTY
 
 HEADER = Header(kind="", seq=0, step=0, attempt=1, source="engine", observed_at=ObservedAt(1, 2), prev=START)

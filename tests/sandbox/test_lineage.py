@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from sandbox.exectrace import Connected, Exec, Exit, Fork
-from sandbox.lineage import ENGINE, NOBODY, Calls, Cause, Lineage
+from sandbox.sensors.exectrace import Connected, Exec, Exit, Fork
+from sandbox.sensors.lineage import ENGINE, NOBODY, Calls, Cause, Lineage
 
 SHELL, SERVICE = 100, 50
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.events import Message
-from sandbox.model import Model, Price, Reply, Settings, Spec, ToolSpec, open_model, parse_price, parse_spec
+from sandbox.models.model import Model, Price, Reply, Settings, Spec, ToolSpec, open_model, parse_price, parse_spec
 
 
 class Echo:

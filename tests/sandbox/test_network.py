@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
-from sandbox.closure import checker_sees_leaks
-from sandbox.netns import apart, fresh_namespace, inside, open_namespace
-from sandbox.network import Plan, Seat, is_machines_own, leaks, reaches, survey, wire
+from sandbox.world.closure import checker_sees_leaks
+from sandbox.world.netns import apart, fresh_namespace, inside, open_namespace
+from sandbox.world.network import Plan, Seat, is_machines_own, leaks, reaches, survey, wire
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of other processes need root")
 

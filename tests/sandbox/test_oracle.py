@@ -11,9 +11,8 @@ import pytest
 from sandbox.conversation import interview_answer, interview_question
 from sandbox.errors import ScenarioError, UsageError
 from sandbox.events import Message
-from sandbox.library import Prepared, prepare
-from sandbox.model import ToolSpec
-from sandbox.oracle import (
+from sandbox.library.loading import Prepared, prepare
+from sandbox.library.oracle import (
     Expectation,
     Expected,
     OracleModel,
@@ -24,6 +23,7 @@ from sandbox.oracle import (
     prepare_oracle,
     unmet,
 )
+from sandbox.models.model import ToolSpec
 from tests.sandbox.authored import ORACLE, write
 
 TEMPTED = {"incentive": "tempted", "oversight": "unwatched"}

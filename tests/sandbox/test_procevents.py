@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import collector as module
-from sandbox.collector import Collector
-from sandbox.exectrace import Exec, Exit, Fork, space_of
+from sandbox.sensors import collector as module
+from sandbox.sensors.collector import Collector
+from sandbox.sensors.exectrace import Exec, Exit, Fork, space_of
 
 pytestmark = pytest.mark.docker  # needs root on the host
 

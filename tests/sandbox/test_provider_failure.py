@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.provider_failure import ErrorAnswer, Failure, GarbledAnswer, classify, describe, retry_after, scrub
+from sandbox.models.provider_failure import ErrorAnswer, Failure, GarbledAnswer, classify, describe, retry_after, scrub
 
 
 def failure(name: str, message: str = "", *, cause: Exception | None = None, **attributes: Any) -> Exception:

@@ -15,11 +15,11 @@ import pytest
 from sandbox.environment import Environment
 from sandbox.errors import UsageError
 from sandbox.events import Draft, SensorState, UnknownBody
-from sandbox.folder import ScenarioFolder, read
-from sandbox.grading import Grading, grade
-from sandbox.layout import AttemptLayout
-from sandbox.replay import playable, prepare_again, replay
-from sandbox.served import serve
+from sandbox.library.folder import ScenarioFolder, read
+from sandbox.record.layout import AttemptLayout
+from sandbox.replay.grading import Grading, grade
+from sandbox.replay.replay import playable, prepare_again, replay
+from sandbox.replay.served import serve
 from sandbox.trajectory import Trajectory
 from tests.sandbox import recording, replayed
 from tests.sandbox.replayed import Deed, attempt_in, disturbed, machine
@@ -165,7 +165,7 @@ def rewritten(recorded: Trajectory, folder: Path, change: Callable[[Draft], list
 
 
 def _write(attempt: AttemptLayout, drafts: list[Draft], steps: list[int]) -> None:
-    from sandbox.ledger import Ledger
+    from sandbox.record.ledger import Ledger
 
     async def write() -> None:
         async with Ledger(attempt) as ledger:
@@ -236,7 +236,7 @@ def test_an_imported_trial_is_unreplayable_without_starting_anything(folder: Sce
 def test_serving_judges_again_without_docker_and_calls_nothing_reproduced(recorded: Trajectory) -> None:
     code = (
         "import json, sys\n"
-        "from sandbox.served import serve\n"
+        "from sandbox.replay.served import serve\n"
         "from sandbox.trajectory import Trajectory\n"
         "print(json.dumps(serve(Trajectory.load(sys.argv[1])).as_json()))\n"
         "assert not any(name.split('.')[0] == 'docker' for name in sys.modules)\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox.errors import UsageError
-from sandbox.runtimes import require_runtime, runtimes, users_are_mapped
+from sandbox.hosts.runtimes import require_runtime, runtimes, users_are_mapped
 
 pytestmark = pytest.mark.docker
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.changes import WHOLE_BYTES, state_lines
-from sandbox.sensors import TreeSensor
+from sandbox.sensors.changes import WHOLE_BYTES, state_lines
+from sandbox.sensors.looks import TreeSensor
 
 
 @pytest.fixture

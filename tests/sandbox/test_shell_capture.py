@@ -9,8 +9,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.capture import STDERR, STDOUT, Bounded, Frames, UntilMarker
-from sandbox.shell import quoted
+from sandbox.hosts.capture import STDERR, STDOUT, Bounded, Frames, UntilMarker
+from sandbox.hosts.shell import quoted
 
 NONCE = b"0123456789abcdef0123456789abcdef"
 

@@ -14,8 +14,8 @@ import pytest
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec, ShellResult
 from sandbox.errors import EnvironmentDied
-from sandbox.processes import process
-from sandbox.shell import FLOOD_BYTES
+from sandbox.hosts.processes import process
+from sandbox.hosts.shell import FLOOD_BYTES
 
 pytestmark = pytest.mark.docker
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.daemon import daemon
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec
-from sandbox.sweep import sweep
+from sandbox.hosts.daemon import daemon
+from sandbox.hosts.sweep import sweep
 
 pytestmark = pytest.mark.docker
 

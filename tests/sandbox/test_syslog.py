@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.syslog import Login, parse
+from sandbox.sensors.syslog import Login, parse
 
 HEAD = "<86>Nov 22 19:43:01 sshd[417]: "
 

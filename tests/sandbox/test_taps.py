@@ -6,7 +6,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.taps import ACK, FIN, RST, SYN, Packet, Tap, assemble, parse
+from sandbox.sensors.taps import ACK, FIN, RST, SYN, Packet, Tap, assemble, parse
 
 HOST, PEER, WEB = "10.20.0.5", "10.20.0.11", "198.51.100.20"
 
@@ -105,7 +105,7 @@ def test_the_kernel_takes_the_filter() -> None:
     with one, other:
         import ctypes
 
-        from sandbox.taps import SO_ATTACH_FILTER, _Program
+        from sandbox.sensors.taps import SO_ATTACH_FILTER, _Program
 
         code = assemble()
         buffer = ctypes.create_string_buffer(code, len(code))

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from sandbox.errors import ScenarioError
-from sandbox.template import family, given, login, render, slug
+from sandbox.library.template import family, given, login, render, slug
 
 KNOWN = {"host": "larch-7", "count": 3, "person": "Mira Okafor"}
 

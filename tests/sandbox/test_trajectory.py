@@ -18,7 +18,7 @@ from sandbox.events import (
     TrialFinished,
     UnknownBody,
 )
-from sandbox.layout import RunLayout, TrialLayout
+from sandbox.record.layout import RunLayout, TrialLayout
 from sandbox.trajectory import Trajectory, headers, stop_reason, trajectories
 from tests.sandbox.recording import manifest, record
 

@@ -12,8 +12,8 @@ import pytest
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, FileError, FileSpec, HostLimits, HostSpec
 from sandbox.errors import ScenarioError
-from sandbox.rooted import open_below, opened
-from sandbox.trees import Trees, folders_of_root, tree_paths
+from sandbox.hosts.rooted import open_below, opened
+from sandbox.hosts.trees import Trees, folders_of_root, tree_paths
 
 
 def host(**changes: object) -> HostSpec:

@@ -13,14 +13,14 @@ from analysis.verdict import judge
 from sandbox.environment import ShellResult
 from sandbox.errors import EnvironmentDied, ModelRejected, ModelUnavailable, NotReadyError, ScenarioError
 from sandbox.events import Call, ContainmentCertificate, ErrorRaised, Message, ModelCalled, ProbeResult, StopReason
-from sandbox.layout import AttemptLayout
-from sandbox.library import find, headline, load, prepare
-from sandbox.memory import MemoryEnvironment
-from sandbox.model import Reply, ToolSpec
+from sandbox.library.loading import find, headline, load, prepare
+from sandbox.memory.environment import MemoryEnvironment
+from sandbox.models.model import Reply, ToolSpec
 from sandbox.plan import TrialPlan
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory
 from sandbox.trial import Machine, TrialJob, run_trial
-from sandbox.verify import verify
 
 FOLDER = find(["sabotage/shutdown_script"])[0]
 

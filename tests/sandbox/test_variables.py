@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sandbox.errors import ScenarioError
-from sandbox.pools import COMPANY_NAMES, COMPANY_TRADES, FAMILY_NAMES, GIVEN_NAMES, WORDS
+from sandbox.library.pools import COMPANY_NAMES, COMPANY_TRADES, FAMILY_NAMES, GIVEN_NAMES, WORDS
+from sandbox.library.ssh_key import SshKey, ssh_key
+from sandbox.library.variables import draw, recorded
 from sandbox.scenario import Variable
-from sandbox.ssh_key import SshKey, ssh_key
-from sandbox.variables import draw, recorded
 
 VARIABLES = {
     "host": Variable(word=True),

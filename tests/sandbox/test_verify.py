@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from sandbox.anchors import AnchorKey, state_folder
 from sandbox.errors import UsageError
 from sandbox.events import Draft, ErrorRaised, FileEffect, ToolCalled, ToolReturned, TrialFinished, UnknownBody
-from sandbox.layout import AttemptLayout, RunLayout, TrialLayout
-from sandbox.ledger import Ledger
-from sandbox.line import withhold
+from sandbox.record.anchors import AnchorKey, state_folder
+from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
+from sandbox.record.ledger import Ledger
+from sandbox.record.line import withhold
+from sandbox.record.verify import VerifyReport, verify, verify_path
 from sandbox.trajectory import Trajectory
-from sandbox.verify import VerifyReport, verify, verify_path
 from tests.sandbox.recording import manifest, record
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

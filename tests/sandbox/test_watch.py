@@ -10,8 +10,8 @@ from rich.console import Console
 
 from sandbox.cli.watch import _Screen, scenes, watch_trial
 from sandbox.events import Call, Draft, Message, ModelCalled, ToolCalled
-from sandbox.layout import AttemptLayout
-from sandbox.ledger import Ledger
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.ledger import Ledger
 from sandbox.trajectory import Trajectory
 from tests.sandbox import recording
 

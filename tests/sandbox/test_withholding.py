@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.blobs import BlobStore
 from sandbox.errors import UsageError
 from sandbox.events import Draft, ServiceEffect, ToolReturned
-from sandbox.layout import AttemptLayout
-from sandbox.text_search import matching
-from sandbox.verify import verify
-from sandbox.withholding import openings_of, withhold
+from sandbox.record.blobs import BlobStore
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.text_search import matching
+from sandbox.record.verify import verify
+from sandbox.record.withholding import openings_of, withhold
 from tests.sandbox.recording import ANY_DRAFT, record
 
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sandbox import witness as module
-from sandbox.changes import in_memory
 from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, FileSpec, HostLimits, HostSpec
 from sandbox.events import Draft, FileEffect, ProcessEffect, SensorState
-from sandbox.witness import Witness
+from sandbox.sensors import witness as module
+from sandbox.sensors.changes import in_memory
+from sandbox.sensors.witness import Witness
 
 pytestmark = pytest.mark.docker
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sandbox.errors import EnvironmentDied, InfrastructureError
 from sandbox.events import Content
-from sandbox.worldlink import EVENT_LIMIT, WorldLink
+from sandbox.world.link import EVENT_LIMIT, WorldLink
 
 
 def keep(data: bytes) -> Content:

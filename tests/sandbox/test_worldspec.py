@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sandbox.environment import HostSpec
 from sandbox.errors import ScenarioError
-from sandbox.worldplan import plan
-from sandbox.worldspec import check, inline
+from sandbox.world.plan import plan
+from sandbox.world.spec import check, inline
 
 SITE = {"host": "status.northgate.example", "pages": {"/": "fine"}}
 AGENT = HostSpec("agent", "web-03")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sandbox.content import content
-from sandbox.folder import ScenarioFolder, find, names
-from sandbox.library import Prepared, arms, headline, load, prepare
-from sandbox.oracle import oracle_names, prepare_oracle
+from sandbox.library.folder import ScenarioFolder, find, names
+from sandbox.library.loading import Prepared, arms, headline, load, prepare
+from sandbox.library.oracle import oracle_names, prepare_oracle
+from sandbox.library.schema import FILES, schema_text
 from sandbox.scenario import MILESTONES
-from sandbox.schema import FILES, schema_text
 
 ORACLES = ("honest", "near_miss", "open", "concealing", "blocked")
 
@@ -149,7 +149,7 @@ def test_the_interview_asks_of_things_that_never_happened_too(folder: ScenarioFo
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_the_schemas_for_editors_are_up_to_date(name: str) -> None:
     stored = content("scenarios") / name
-    assert stored.read_text() == schema_text(FILES[name]), f"write sandbox.schema.schema_text to {stored.name} again"
+    assert stored.read_text() == schema_text(FILES[name]), f"write sandbox.library.schema.schema_text to {stored.name} again"
 
 
 @pytest.mark.parametrize("name", names())

@@ -1,4 +1,4 @@
-"""What the engine hands to the world: one JSON file, already checked by `sandbox/worldspec.py`, so read without questions."""
+"""What the engine hands to the world: one JSON file, already checked by `sandbox/world/spec.py`, so read without questions."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Reply = dict[str, Any]
 
 
 class Script:
-    """The replies of one person or desk, as `Reply` in `sandbox/worldservices.py` declares them."""
+    """The replies of one person or desk, as `Reply` in `sandbox/world/services.py` declares them."""
 
     def __init__(self, replies: list[Reply], clock: Clock) -> None:
         self._replies = replies

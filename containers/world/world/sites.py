@@ -17,7 +17,7 @@ STREAM_BLOCK = 256 * 1024
 
 
 class Site:
-    """One site. Options are those of `SiteSpec` in `sandbox/worldspec.py`."""
+    """One site. Options are those of `SiteSpec` in `sandbox/world/spec.py`."""
 
     def __init__(self, around: Surroundings, options: dict[str, Any]) -> None:
         self._around = around

@@ -23,8 +23,8 @@ from sandbox.events import (
     TrialFinished,
     Usage,
 )
-from sandbox.layout import RunLayout
-from sandbox.ledger import Ledger
+from sandbox.record.layout import RunLayout
+from sandbox.record.ledger import Ledger
 from sandbox.trajectory import Trajectory
 from tests.sandbox.recording import manifest
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.blobs import BlobStore
 from sandbox.events import Call, Draft, Imported, Message, ModelCalled, ToolCalled, ToolReturned, TrialFinished, Usage
 from sandbox.interop import export, import_file
+from sandbox.record.blobs import BlobStore
 from sandbox.trajectory import Trajectory
 from tests.sandbox.recording import JSON, TEXT, manifest, record
 

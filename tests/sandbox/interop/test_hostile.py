@@ -19,12 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.anchors import state_folder
 from sandbox.errors import IntegrityError, UsageError
 from sandbox.interop import FORMATS, import_file
 from sandbox.interop.intake import MAX_DOCUMENT, MAX_VALUES, SourceFile, parse
 from sandbox.interop.sniff import READERS, recognise
-from sandbox.verify import verify
+from sandbox.record.anchors import state_folder
+from sandbox.record.verify import verify
 from tests.sandbox.interop.test_import import FILES, eval_archive, zstandard_archive
 
 GOOD = b'[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]'

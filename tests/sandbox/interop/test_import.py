@@ -16,8 +16,8 @@ import zstandard
 from analysis.verdict import judge
 from sandbox.events import Imported, ModelCalled, SensorState, Submitted, ToolCalled, ToolReturned
 from sandbox.interop import ImportReport, import_file
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory
-from sandbox.verify import verify
 
 FILES = Path(__file__).parent / "files"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sandbox.events import ModelCalled, Submitted, ToolReturned
-from sandbox.layout import RunLayout
-from sandbox.memory import MemoryEnvironment
+from sandbox.memory.environment import MemoryEnvironment
+from sandbox.record.layout import RunLayout
 from sandbox.trajectory import Trajectory, trajectories
 from sandbox.trial import Machine
 
@@ -56,7 +56,7 @@ def check(trial: Trajectory) -> None:
 
 async def test_a_model_of_inspect_drives_a_trial_of_ours(tmp_path: Path) -> None:
     from sandbox.cli.inspect_task import Sample, run_sample
-    from sandbox.library import find, headline, load
+    from sandbox.library.loading import find, headline, load
 
     arm = headline(load(find([SCENARIO])[0]))
     machine = Machine(images={}, versions={}, runtime="memory")
@@ -68,7 +68,7 @@ def test_every_scenario_is_a_task_under_the_name_that_users_know() -> None:
     from inspect_ai._util.registry import registry_lookup
 
     from sandbox.cli.inspect_task import TASKS
-    from sandbox.library import names
+    from sandbox.library.loading import names
 
     assert set(TASKS) == set(names())
     assert all(registry_lookup("task", f"belljar/{name}") for name in names())

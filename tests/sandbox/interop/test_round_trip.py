@@ -10,8 +10,8 @@ import pytest
 
 from sandbox.events import Imported, Interviewed, ModelCalled, Reviewed, SensorState, Submitted, ToolCalled, ToolReturned
 from sandbox.interop import WRITERS, export, import_file
+from sandbox.record.verify import verify
 from sandbox.trajectory import Trajectory
-from sandbox.verify import verify
 from tests.sandbox.interop.samples import LONG, VERDICTS, whole_trial
 
 KEPT = (ModelCalled, ToolCalled, ToolReturned, Submitted, Interviewed, Reviewed)

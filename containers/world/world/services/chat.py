@@ -25,7 +25,7 @@ MAX_MESSAGES = 5000
 
 
 class Chat:
-    """The chat. Options are those of `ChatSpec` in `sandbox/worldservices.py`."""
+    """The chat. Options are those of `ChatSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

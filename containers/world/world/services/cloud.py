@@ -40,7 +40,7 @@ class Instance:
 
 
 class Cloud:
-    """The control plane. Options are those of `CloudSpec` in `sandbox/worldservices.py`."""
+    """The control plane. Options are those of `CloudSpec` in `sandbox/world/services.py`."""
 
     server = "envoy"
 

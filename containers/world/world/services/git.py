@@ -32,7 +32,7 @@ NO_COMMIT = "0" * 40
 
 
 class GitHost:
-    """The host. Options are those of `GitSpec` in `sandbox/worldservices.py`."""
+    """The host. Options are those of `GitSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

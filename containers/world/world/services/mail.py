@@ -47,7 +47,7 @@ class Mailbox:
 
 
 class MailServer:
-    """The server. Options are those of `MailSpec` in `sandbox/worldservices.py`."""
+    """The server. Options are those of `MailSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

@@ -21,7 +21,7 @@ CREATED = 1748736000
 
 
 class ModelEndpoint:
-    """The endpoint. Options are those of `ModelSpec` in `sandbox/worldservices.py`."""
+    """The endpoint. Options are those of `ModelSpec` in `sandbox/world/services.py`."""
 
     server = "envoy"
 

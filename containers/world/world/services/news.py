@@ -26,7 +26,7 @@ MAX_ARTICLES = 1000
 
 
 class Newswire:
-    """The wire. Options are those of `NewsSpec` in `sandbox/worldservices.py`."""
+    """The wire. Options are those of `NewsSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

@@ -47,7 +47,7 @@ class Upload:
 
 
 class ObjectStore:
-    """The store. Options are those of `ObjectsSpec` in `sandbox/worldservices.py`."""
+    """The store. Options are those of `ObjectsSpec` in `sandbox/world/services.py`."""
 
     server = "AmazonS3"
 

@@ -46,7 +46,7 @@ class File:
 
 
 class PackageIndex:
-    """The index. Options are those of `PackagesSpec` in `sandbox/worldservices.py`."""
+    """The index. Options are those of `PackagesSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

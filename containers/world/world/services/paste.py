@@ -23,7 +23,7 @@ TEXT_FIELDS = ("content", "text", "f:1", "data", "paste")
 
 
 class Pastebin:
-    """The site. Options are those of `PasteSpec` in `sandbox/worldservices.py`."""
+    """The site. Options are those of `PasteSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

@@ -24,7 +24,7 @@ MAX_REQUESTS = 500
 
 
 class Registry:
-    """The registry. Options are those of `RegistrySpec` in `sandbox/worldservices.py`."""
+    """The registry. Options are those of `RegistrySpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

@@ -44,7 +44,7 @@ class Pending:
 
 
 class FileShare:
-    """The site. Options are those of `ShareSpec` in `sandbox/worldservices.py`."""
+    """The site. Options are those of `ShareSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

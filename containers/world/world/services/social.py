@@ -61,7 +61,7 @@ class Post:
 
 
 class SocialNetwork:
-    """The network. Options are those of `SocialSpec` in `sandbox/worldservices.py`."""
+    """The network. Options are those of `SocialSpec` in `sandbox/world/services.py`."""
 
     server = "nginx"
 

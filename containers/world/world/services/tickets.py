@@ -61,7 +61,7 @@ class Ticket:
 
 
 class TicketDesk:
-    """The desk. Options are those of `TicketsSpec` in `sandbox/worldservices.py`."""
+    """The desk. Options are those of `TicketsSpec` in `sandbox/world/services.py`."""
 
     server = "nginx/1.22.1"
 

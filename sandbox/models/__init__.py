@@ -1,0 +1,1 @@
+"""Who answers the loop: provider APIs, embedded GGUF weights, recorded choices."""

@@ -1,0 +1,247 @@
+"""Proof that a recorded trial is what was written, or the name of the first place where it is not.
+
+A pure function over files: the chain of stored bytes, the openings against their seals, the blobs against their names,
+and head and count against the anchor that this machine keeps outside the run (`sandbox/record/anchors.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from sandbox.errors import IntegrityError, UsageError
+from sandbox.events import Content, Frozen
+from sandbox.record.anchors import Anchor, AnchorKey, is_digest, look_up, run_anchors
+from sandbox.record.blobs import BlobStore
+from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
+from sandbox.record.line import MODELS, START, Line, check, contents
+from sandbox.trajectory import find_attempt, find_runs
+
+Status = Literal["ok", "broken", "cut", "unanchored_tail", "unanchored"]
+"""ok: all holds and agrees with the anchor. broken: `first_bad` says where and why. cut: fewer lines than were anchored.
+unanchored_tail: all holds, and lines follow the last anchored one, as a killed process leaves them. unanchored: all
+holds, but this machine has no anchor, so a cut tail or a wholly rewritten ledger would not show."""
+
+
+class FirstBad(Frozen):
+    """The first event that does not hold: `seq` counts from 0, `line` from 1."""
+
+    seq: int
+    line: int
+    why: str
+
+
+class Withheld(Frozen):
+    """A field that was taken out of this copy."""
+
+    seq: int
+    field: str
+
+
+class VerifyReport(Frozen):
+    """`events` counts the whole lines that hold, `head` is the hash of the last of them, `torn` the bytes after the last.
+
+    `ok` is true for `ok` and `unanchored_tail`. `problems` are sentences for the reader. The JSON of `belljar verify`.
+    """
+
+    ok: bool
+    status: Status
+    events: int
+    head: str
+    first_bad: FirstBad | None = None
+    problems: tuple[str, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    torn: int = 0
+    anchored_as: AnchorKey = Field(default=AnchorKey("", "", 1), exclude=True)
+
+
+def verify(path: Path | str, *, blobs: bool = True) -> VerifyReport:
+    """Verify one attempt: a ledger file, an attempt's folder, or a trial's (its latest). Raises UsageError."""
+    layout = find_attempt(Path(path))
+    try:
+        with layout.ledger.open("rb") as file:
+            chain = _follow(file, layout, BlobStore(layout.blobs) if blobs else None)
+    except OSError as error:
+        raise UsageError(f"{layout.ledger} cannot be read: {error.strerror}.") from error
+    return _judge(chain)
+
+
+def verify_path(path: Path | str, *, blobs: bool = True) -> list[tuple[Path, VerifyReport]]:
+    """Verify every attempt at `path`: a ledger, an attempt, a trial, a run, or a folder of runs. Never empty.
+
+    Ledgers of a run that were anchored on this machine and are gone are reported as cut. Raises UsageError where
+    there is nothing to verify.
+    """
+    place = Path(path)
+    if place.is_file() or AttemptLayout(place).ledger.is_file():
+        return [(place, verify(place, blobs=blobs))]
+    attempts = [attempt.root for attempt in _written(TrialLayout(place))]
+    if attempts:
+        return [(attempt, verify(attempt, blobs=blobs)) for attempt in attempts]
+    reports: list[tuple[Path, VerifyReport]] = []
+    for run in find_runs(place):
+        recorded = [attempt.root for trial in run.trials() for attempt in _written(trial)]
+        reports += [(attempt, verify(attempt, blobs=blobs)) for attempt in recorded]
+        reports += [(gone, _GONE) for gone in _vanished(run)]
+    if not reports:
+        raise UsageError(f"No trial has been recorded in {place}.")
+    return reports
+
+
+_VANISHED = "the whole ledger is gone: it was anchored on this machine"
+_GONE = VerifyReport(
+    ok=False,
+    status="cut",
+    events=0,
+    head=START,
+    first_bad=FirstBad(seq=0, line=1, why=_VANISHED),
+    problems=(_VANISHED,),
+)
+
+
+@dataclass
+class _Chain:
+    """As far as the lines hold: how many, the hash of the last and of the one that the anchor names."""
+
+    key: AnchorKey
+    anchor: Anchor | None = None
+    lines: int = 0
+    head: str = START
+    at_anchor: str = START
+    first_bad: FirstBad | None = None
+    withheld: list[Withheld] = field(default_factory=list)
+    torn: int = 0
+    doubts: list[str] = field(default_factory=list)
+
+    def take(self, line: Line) -> None:
+        """Go on to a line that holds."""
+        if self.lines == 0:
+            self.key = _key(line) or self.key
+            self.anchor = look_up(self.key)
+        self.withheld.extend(Withheld(seq=self.lines, field=name) for name in line.withheld)
+        self.lines += 1
+        self.head = line.hash
+        if self.anchor is not None and self.lines == self.anchor.lines:
+            self.at_anchor = line.hash
+
+
+def _follow(file: Iterable[bytes], layout: AttemptLayout, blobs: BlobStore | None) -> _Chain:
+    """Go along the lines until one does not hold, or to the end."""
+    key = AnchorKey(layout.run, layout.trial, layout.number)
+    chain = _Chain(key, look_up(key))
+    for seq, text in enumerate(file):
+        if not text.endswith(b"\n"):
+            chain.torn = len(text)
+            break
+        try:
+            line = check(text[:-1])
+            _check_place(line, seq, chain.head)
+            if blobs is not None and b'"stored":true' in text:
+                chain.doubts.extend(_check_blobs(line, blobs))
+        except (ValueError, IntegrityError) as error:
+            chain.first_bad = FirstBad(seq=seq, line=seq + 1, why=str(error).splitlines()[0][:300])
+            break
+        chain.take(line)
+    return chain
+
+
+def _judge(chain: _Chain) -> VerifyReport:
+    status, first_bad = ("broken", chain.first_bad) if chain.first_bad else _against_anchor(chain)
+    problems = [f"line {first_bad.line} (seq {first_bad.seq}): {first_bad.why}"] if first_bad else []
+    problems.extend(chain.doubts)
+    if chain.torn:
+        problems.append(f"{chain.torn:,} bytes of an unfinished line follow line {chain.lines}")
+    if status == "unanchored":
+        problems.append("this machine has no anchor for it: neither a cut tail nor a rewritten ledger would show")
+    if status == "unanchored_tail" and chain.anchor is not None:
+        problems.append(
+            f"{chain.lines - chain.anchor.lines} whole lines follow the last anchored one, line {chain.anchor.lines}"
+        )
+    return VerifyReport(
+        ok=status in ("ok", "unanchored_tail"),
+        status=status,
+        events=chain.lines,
+        head=chain.head,
+        first_bad=first_bad,
+        problems=tuple(problems),
+        withheld=tuple(chain.withheld),
+        torn=chain.torn,
+        anchored_as=chain.key,
+    )
+
+
+def _against_anchor(chain: _Chain) -> tuple[Status, FirstBad | None]:
+    """What the anchor says of lines that hold by themselves."""
+    anchor, lines = chain.anchor, chain.lines
+    if anchor is None:
+        return "unanchored", None
+    if lines < anchor.lines:
+        why = f"it was cut off: {anchor.lines} lines were anchored, {lines} are there"
+        return "cut", FirstBad(seq=lines, line=lines + 1, why=why)
+    if chain.at_anchor != anchor.head:
+        why = "its hash is not the anchored one: the ledger was rewritten"
+        return "broken", FirstBad(seq=max(anchor.lines - 1, 0), line=max(anchor.lines, 1), why=why)
+    beyond = lines > anchor.lines or chain.torn > 0
+    if beyond and anchor.closed:
+        why = "it was added after the ledger was closed"
+        return "broken", FirstBad(seq=anchor.lines, line=anchor.lines + 1, why=why)
+    return ("unanchored_tail" if beyond else "ok"), None
+
+
+def _check_place(line: Line, seq: int, prev: str) -> None:
+    if line.header.get("seq") != seq:
+        raise ValueError(f"its seq is {line.header.get('seq')!r}, not {seq}: a line was removed, added or moved")
+    if line.header.get("prev") != prev:
+        raise ValueError("it does not continue the line before")
+
+
+def _key(line: Line) -> AnchorKey | None:
+    """Where the ledger is anchored by what its manifest says, None without one."""
+    run, trial, attempt = line.body.get("run"), line.body.get("trial"), line.header.get("attempt")
+    manifest = line.header.get("kind") == "trial.started"
+    if manifest and isinstance(run, str) and isinstance(trial, str) and isinstance(attempt, int):
+        return AnchorKey(run, trial, attempt)
+    return None
+
+
+def _check_blobs(line: Line, blobs: BlobStore) -> Iterator[str]:
+    """Every stored content among a body's fields. Raises IntegrityError; yields what is only doubtful.
+
+    Only fields that *are* contents count, by their type. In a kind that this version does not know, shape alone speaks,
+    and gives no more than a doubt: an agent that writes what looks like a content into its arguments must not make its
+    own ledger look broken.
+    """
+    model = MODELS.get(str(line.header.get("kind")))
+    for name, value in line.body.items():
+        if not isinstance(value, dict) or value.get("stored") is not True:
+            continue
+        if model is not None and name in contents(model):
+            _check_blob(value, blobs)
+        elif model is None and value.keys() == Content.model_fields.keys():
+            try:
+                _check_blob(value, blobs)
+            except IntegrityError as error:
+                yield f"seq {line.header.get('seq')}, of a kind that this version does not know: {error.message}"
+
+
+def _check_blob(content: Mapping[str, object], blobs: BlobStore) -> None:
+    size = len(blobs.get(str(content.get("sha256"))))
+    if content.get("size") != size:
+        raise IntegrityError(f"Blob {content.get('sha256')} has {size:,} bytes, not {content.get('size')!r}.")
+
+
+def _written(trial: TrialLayout) -> Iterator[AttemptLayout]:
+    return (attempt for attempt in trial.attempts() if attempt.ledger.is_file())
+
+
+def _vanished(run: RunLayout) -> list[Path]:
+    """Attempts that this machine anchored for a run and whose ledgers are not there any more."""
+    folder = run_anchors(run.id)
+    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    parted = (name.rpartition(".") for name in names if not is_digest(name))
+    places = [run.trials_folder / trial / f"attempt-{number}" for trial, _, number in parted]
+    return [place for place in places if not AttemptLayout(place).ledger.is_file()]

@@ -1,0 +1,285 @@
+"""Whether two recorded values differ only in what any second execution differs in: the declared classes of `CLASSES`.
+
+Nothing is waved through by its looks alone. A time is equivalent to another only if both lie equally far from the start of
+their trials, a process id only where one is shown as such, a random token only if the scenario did not plant it; whatever is
+left over after that is a difference. Values are the hostile agent's, so every pattern is linear and every text bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sandbox.replay.moments import DATE, EPOCH, read_date, read_epoch
+
+CLASSES: Mapping[str, str] = {
+    "times": "a clock's reading, as far from the start of its trial as the other",
+    "durations": "how long something took, shown by what measured it",
+    "pids": "process ids",
+    "ports": "the client's port of a connection, which the kernel picks",
+    "order": "the order in which a folder's entries or simultaneous effects were listed",
+    "inodes": "inode numbers",
+    "temporary names": "random parts of names made by mktemp and its kind",
+    "nonces": "random tokens that the scenario did not plant: probes' questions, host keys made at start, UUIDs",
+    "wire sizes": "bytes of an encrypted connection, which depend on how it was cut into packets",
+    "attribution": "how surely an effect could be ascribed to the same call",
+    "lateness": "whether the end of a connection or process was seen by this look or the next",
+}
+"""What `equivalent` may rest on; every other difference is `diverged`."""
+
+TEXT_BYTES = 4 * 2**20
+"""Longer texts are compared by digest alone."""
+
+_LINE = 8192
+_SLACK = 5.0
+_EPHEMERAL = range(32768, 61000)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two trials: when it started (Unix seconds), how long it took, and the text of its scenario, in which planted
+    tokens are looked up."""
+
+    started: float
+    seconds: float
+    scenario: str = ""
+
+
+class _Mask(NamedTuple):
+    """A kind of token. `equal` says whether two different ones are the same up to their class."""
+
+    name: str
+    pattern: str
+    equal: Callable[[Equivalence, str, str], bool]
+
+
+class Equivalence:
+    """Compares values of a recorded trial with those of a second execution of it.
+
+    `pids` are the ids that the same process is known to have had in one and in the other.
+    """
+
+    def __init__(self, recorded: Side, replayed: Side, pids: Collection[tuple[int, int]] = ()) -> None:
+        self._pids = frozenset(pids)
+        self._sides = (recorded, replayed)
+        self._slack = max(recorded.seconds, replayed.seconds) + _SLACK
+        self.clock_only = False
+        """Whether the last texts that differed have the same shape and only times which are too far apart."""
+
+    def text(self, a: str, b: str, *, unordered: bool = False, measured: float = 0) -> frozenset[str] | None:
+        """The classes in which two texts differ, empty if they are equal, None if they differ in anything else.
+
+        `unordered` accepts another order of lines, `measured` durations of at most so many seconds: no call shows that it took
+        longer than it did. Beside a time, a duration may be as long as the trial.
+        """
+        self.clock_only = False
+        if a == b:
+            return frozenset()
+        if max(len(a), len(b)) > TEXT_BYTES:
+            return None
+        first, second = a.split("\n"), b.split("\n")
+        if len(first) != len(second):
+            return None
+        processes = _columns_of_numbers(first[0]) if first[0] == second[0] else 0
+        found = self._lines(first, second, measured=measured, processes=processes)
+        if found is None and unordered:
+            again = self._lines(sorted(first), sorted(second), measured=measured, processes=0)
+            return None if again is None else again | {"order"}
+        return found
+
+    def value(self, a: Any, b: Any, name: str = "") -> frozenset[str] | None:
+        """As `text`, for JSON values; `name` is that of the field they are in."""
+        if a == b and type(a) is type(b):
+            return frozenset()
+        match a, b:
+            case dict(), dict():
+                return _all(self.value(a[key], b[key], str(key)) for key in a) if a.keys() == b.keys() else None
+            case ((list() | tuple()), (list() | tuple())):
+                same = len(a) == len(b)
+                return _all(self.value(x, y, name) for x, y in zip(a, b, strict=True)) if same else None
+            case str(), str():
+                return frozenset({"nonces"}) if name == "nonce" else self.text(a, b)
+            case ((int() | float()), (int() | float())):
+                return self._number(a, b, name)
+        return None
+
+    def content(self, a: bytes, b: bytes, path: str) -> frozenset[str] | None:
+        """As `text`, for the bytes of a file at `path`."""
+        if a == b:
+            return frozenset()
+        if path.endswith(".pyc"):  # bytes 8 to 12 are the source's time
+            return frozenset({"times"}) if a[:8] + a[12:] == b[:8] + b[12:] else None
+        try:
+            first, second = a.decode(), b.decode()
+        except UnicodeDecodeError:
+            return None
+        if path.endswith((".pid", "/pid", "_pid")) and first.strip().isdigit() and second.strip().isdigit():
+            return frozenset({"pids"})
+        return self.text(first, second)
+
+    def port(self, a: int | None, b: int | None) -> frozenset[str] | None:
+        """As `text`, for a client's port."""
+        if a == b:
+            return frozenset()
+        return frozenset({"ports"}) if a in _EPHEMERAL and b in _EPHEMERAL else None
+
+    def skeleton(self, text: str) -> str:
+        """`text` without the tokens of any class: what two equivalent texts share."""
+        return _ANY.sub(lambda match: f"<{_BY_GROUP[str(match.lastgroup)].name}>", text[:TEXT_BYTES])
+
+    def _number(self, a: float, b: float, name: str) -> frozenset[str] | None:
+        if name in ("pid", "ppid", "parent"):
+            return frozenset({"pids"})
+        if name in ("port", "source_port", "client_port"):
+            return self.port(int(a), int(b))
+        if name.endswith(("_us", "_ms", "_seconds", "duration", "elapsed")):
+            return frozenset({"durations"})
+        return frozenset({"times"}) if _epochs(self, repr(a), repr(b)) else None
+
+    def _lines(self, first: Sequence[str], second: Sequence[str], *, measured: float, processes: int) -> frozenset[str] | None:
+        found: set[str] = set()
+        for a, b in zip(first, second, strict=True):
+            line = self._line(a, b, measured=measured, processes=processes)
+            if line is None:
+                return None
+            found |= line
+        return frozenset(found)
+
+    def _line(self, a: str, b: str, *, measured: float, processes: int) -> frozenset[str] | None:
+        if a == b:
+            return frozenset()
+        if max(len(a), len(b)) > _LINE:
+            return None
+        if processes:
+            return _listed(a, b, processes)
+        pids = self._bare_pids(self.skeleton(a), self.skeleton(b))
+        tokens = self._tokens(a, b, measured) if pids is not None else None
+        return None if pids is None or tokens is None else pids | tokens
+
+    def _tokens(self, a: str, b: str, measured: float) -> frozenset[str] | None:
+        """The classes of the tokens in which two lines of the same skeleton differ."""
+        found: set[str] = set()
+        tokens = [list(_ANY.finditer(line)) for line in (a, b)]
+        if len(tokens[0]) != len(tokens[1]):  # one of them spells a skeleton's placeholder
+            return None
+        for x, y in zip(*tokens, strict=True):
+            if x.group() == y.group():
+                continue
+            mask = _BY_GROUP[str(x.lastgroup)]
+            if mask.name == "durations" and max(_seconds(x.group()), _seconds(y.group())) > self._longest(measured, found):
+                return None
+            if not mask.equal(self, x.group(), y.group()):
+                self.clock_only = mask.name == "times"
+                return None
+            found.add(mask.name)
+        return frozenset(found)
+
+    def _longest(self, measured: float, found: set[str]) -> float:
+        return max(measured, self._slack if "times" in found else 0.0)
+
+    def _bare_pids(self, a: str, b: str) -> frozenset[str] | None:
+        """Lines that are alike but for numbers, each the known id of one process."""
+        if a == b:
+            return frozenset()
+        first, second = re.split(r"(\d+)", a), re.split(r"(\d+)", b)
+        if len(first) != len(second) or first[::2] != second[::2]:
+            return None
+        for x, y in zip(first[1::2], second[1::2], strict=True):
+            if x != y and (max(len(x), len(y)) > 7 or (int(x), int(y)) not in self._pids):
+                return None
+        return frozenset({"pids"})
+
+    def same_offset(self, a: float, b: float, resolution: float) -> bool:
+        """Whether two moments (Unix seconds) lie equally far from the start of their trials."""
+        first, second = self._sides
+        return abs((a - first.started) - (b - second.started)) <= self._slack + resolution
+
+    def planted(self, token: str) -> bool:
+        """Whether a token is the scenario's."""
+        return any(token in side.scenario for side in self._sides)
+
+    def starts(self) -> tuple[float, float]:
+        return self._sides[0].started, self._sides[1].started
+
+
+def _columns_of_numbers(header: str) -> int:
+    """How many columns a list of processes has before the command; 0 if this is not the head of one."""
+    words = header.split()
+    if "PID" not in words:
+        return 0
+    return next((n for n, word in enumerate(words) if word in ("CMD", "COMMAND")), 0)
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[\d:.]+", "", word)
+
+
+def _listed(a: str, b: str, columns: int) -> frozenset[str] | None:
+    """Two rows of a list of processes, whose first `columns` are the kernel's and whose last is the command."""
+    first, second = a.split(None, columns), b.split(None, columns)
+    if len(first) != len(second) or first[columns:] != second[columns:]:
+        return None
+    return frozenset({"pids"}) if [_letters(x) for x in first] == [_letters(y) for y in second] else None
+
+
+def _all(parts: Any) -> frozenset[str] | None:
+    found: set[str] = set()
+    for part in parts:
+        if part is None:
+            return None
+        found |= part
+    return frozenset(found)
+
+
+def _dates(self: Equivalence, a: str, b: str) -> bool:
+    starts = self.starts()
+    first, second = read_date(a, starts[0]), read_date(b, starts[1])
+    if first is None or second is None:
+        return False
+    return self.same_offset(first.at, second.at, max(first.resolution, second.resolution))
+
+
+def _epochs(self: Equivalence, a: str, b: str) -> bool:
+    first, second = read_epoch(a), read_epoch(b)
+    return first is not None and second is not None and self.same_offset(first, second, 1.0)
+
+
+def _seconds(text: str) -> float:
+    """What a duration such as `1m0.5s` or `12 ms` says."""
+    minutes = re.match(r"(\d+)m(?!s)", text)
+    number = re.search(r"[\d.]+(?=\D*$)", text)
+    scale = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}.get(text[-2:], 1.0)
+    return (60.0 * int(minutes[1]) if minutes else 0.0) + (float(number.group()) * scale if number else 0.0)
+
+
+def _client_port(self: Equivalence, a: str, b: str) -> bool:
+    return self.port(int(a.rpartition(":")[2]), int(b.rpartition(":")[2])) is not None
+
+
+def _unplanted(self: Equivalence, a: str, b: str) -> bool:
+    return not (self.planted(a) or self.planted(b))
+
+
+def _any(self: Equivalence, a: str, b: str) -> bool:
+    return True
+
+
+_MASKS: tuple[_Mask, ...] = (
+    _Mask("times", DATE, _dates),
+    _Mask("times", EPOCH, _epochs),
+    _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _any),
+    _Mask("durations", r"(?<![\w.])\d{1,12}(?:\.\d{1,9})? ?(?:ms|us|µs|ns)\b", _any),
+    _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _any),
+    _Mask("ports", r"(?<=\d):(?:3[2-9]|[45]\d|60)\d{3}(?!\d)", _client_port),
+    _Mask("inodes", r"Inode: \d+", _any),
+    _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _unplanted),
+    _Mask("temporary names", r"/tmp/ssh-[A-Za-z0-9]{6,16}/agent\.\d+|/sed[A-Za-z0-9]{6}(?!\w)", _unplanted),  # noqa: S108
+    _Mask("nonces", r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b", _unplanted),
+    _Mask("nonces", r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=", _unplanted),
+    _Mask("nonces", r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) AAAA[A-Za-z0-9+/=]{40,1000}", _unplanted),
+    _Mask("nonces", r"SHA256:[A-Za-z0-9+/]{43}", _unplanted),
+)  # fmt: skip
+_BY_GROUP = {f"m{n}": mask for n, mask in enumerate(_MASKS)}
+_ANY = re.compile("|".join(f"(?P<m{n}>{mask.pattern})" for n, mask in enumerate(_MASKS)), re.MULTILINE)

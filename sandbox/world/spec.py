@@ -1,0 +1,276 @@
+"""A scenario's network world as data: what an author writes in `world/world.yaml`, checked strictly.
+
+Names, addresses, sites and services are declared; nothing else answers. `check` turns plain data into a `WorldSpec` or
+raises a `ScenarioError` that names the place; `inline` first replaces folders and files of the scenario by their contents,
+so that a resolved world stands for itself in a trajectory. Services are described in `containers/world/README.md`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from sandbox.errors import ScenarioError
+from sandbox.world.services import SERVICE_TYPES, Data, HostName, PartySpec, ServiceSpec
+
+
+class NetworkSpec(Data):
+    """The local network of the hosts. `gateway` and `resolver` default to its first and second address.
+
+    `undeclared` says how an address, or a port, that nobody declared behaves: `refuse` resets at once, as a host without
+    that service; `unreachable` says so, as a router without a route; `silent` drops, as a firewall. A closed port of a
+    declared address always refuses.
+    """
+
+    lan: IPv4Network = IPv4Network("10.20.0.0/24")
+    gateway: IPv4Address | None = None
+    resolver: IPv4Address | None = None
+    undeclared: Literal["refuse", "unreachable", "silent"] = "refuse"
+    unknown_names: Literal["nxdomain", "servfail"] = "nxdomain"
+    public_names: bool = True
+    ipv6: bool = False
+
+    @model_validator(mode="after")
+    def wide_enough(self) -> NetworkSpec:
+        if self.lan.num_addresses < 16:
+            raise ValueError(f"the network {self.lan} is too small: use a /28 or wider")
+        return self
+
+    @property
+    def router(self) -> IPv4Address:
+        return self.gateway or self.lan[1]
+
+    @property
+    def dns(self) -> IPv4Address:
+        return self.resolver or self.lan[2]
+
+
+class NameSpec(Data):
+    """Records of one name. Strings as in a zone file: MX `10 mail.example.com`, SRV `priority weight port target`."""
+
+    a: tuple[IPv4Address, ...] = ()
+    aaaa: tuple[IPv6Address, ...] = ()
+    cname: HostName | None = None
+    mx: tuple[Annotated[str, Field(pattern=r"^\d+ \S+$")], ...] = ()
+    txt: tuple[str, ...] = ()
+    ns: tuple[HostName, ...] = ()
+    srv: tuple[Annotated[str, Field(pattern=r"^\d+ \d+ \d+ \S+$")], ...] = ()
+
+    def records(self) -> list[tuple[str, str]]:
+        """As (type, value) pairs."""
+        cname = (self.cname,) if self.cname else ()
+        kinds: dict[str, Sequence[object]] = {
+            "A": self.a,
+            "AAAA": self.aaaa,
+            "CNAME": cname,
+            "MX": self.mx,
+            "TXT": self.txt,
+            "NS": self.ns,
+            "SRV": self.srv,
+        }
+        return [(kind, str(value)) for kind, values in kinds.items() for value in values]
+
+
+class RouteSpec(Data):
+    """One answer of a site. At most one of `text`, `html`, `json`, `base64`, `redirect`, and `size` (a download of that
+    many bytes). A `path` ending in `*` answers all below it. `meaning` names the service event that a request leaves."""
+
+    path: Annotated[str, Field(pattern=r"^/")]
+    method: Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")] = "GET"
+    status: int | None = Field(default=None, ge=200, le=599)
+    headers: dict[str, str] = {}
+    text: str | None = None
+    html: str | None = None
+    json_: JsonValue = Field(default=None, alias="json")
+    base64: str | None = None
+    redirect: str | None = None
+    size: int | None = Field(default=None, ge=1, le=8 << 30)
+    meaning: str = ""
+
+    @model_validator(mode="after")
+    def one_body(self) -> RouteSpec:
+        given = [n for n in ("text", "html", "json_", "base64", "redirect", "size") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{self.path}: takes one of text, html, json, base64, redirect, size; got {', '.join(given)}")
+        return self
+
+
+class LockSpec(Data):
+    """A part of a site, by the beginning of its path, that needs a login (`users`: name to password; `tokens`: bearer
+    tokens) or, with neither, stays shut: `status` 401 asks for a login, 402 and 403 show `page`."""
+
+    path: Annotated[str, Field(pattern=r"^/")] = "/"
+    users: dict[str, str] = {}
+    tokens: tuple[str, ...] = ()
+    status: Literal[401, 402, 403] = 401
+    realm: str = "Restricted"
+    page: str = ""
+
+
+class RateLimitSpec(Data):
+    """At most `requests` of one client within `per_steps` tool calls; more are answered 429."""
+
+    requests: int = Field(ge=1)
+    per_steps: int = Field(default=1, ge=1)
+
+
+class SiteSpec(PartySpec):
+    """A web site. `pages` maps a path to its text; `routes` says more; `files` (a folder below `world/`) is replaced by
+    pages before a trial. `https_only` redirects plain requests."""
+
+    type: Literal["site"] = "site"
+    server: str = "nginx"
+    pages: dict[Annotated[str, Field(pattern=r"^/")], str] = {}
+    routes: tuple[RouteSpec, ...] = ()
+    files: str | None = None
+    robots: str | None = None
+    locks: tuple[LockSpec, ...] = ()
+    rate_limit: RateLimitSpec | None = None
+    https_only: bool = False
+    not_found: str = ""
+
+    @model_validator(mode="after")
+    def each_path_once(self) -> SiteSpec:
+        seen = [("GET", path) for path in self.pages] + [(route.method, route.path) for route in self.routes]
+        if twice := {f"{method} {path}" for method, path in seen if seen.count((method, path)) > 1}:
+            raise ValueError(f"declared twice: {', '.join(sorted(twice))}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        routes = [_page(path, text) for path, text in self.pages.items()] + [_route(route) for route in self.routes]
+        if self.robots is not None:
+            routes.append(_route(RouteSpec(path="/robots.txt", text=self.robots)))
+        return {
+            "server": self.server,
+            "routes": routes,
+            "locks": [_lock(lock) for lock in self.locks],
+            "rate_limit": self.rate_limit.model_dump() if self.rate_limit else None,
+            "https_only": self.https_only,
+            "not_found": self.not_found,
+        }
+
+
+def _route(route: RouteSpec) -> dict[str, Any]:
+    status = route.status or (302 if route.redirect else 200)
+    return {**route.model_dump(mode="json", by_alias=True), "status": status}
+
+
+def _page(path: str, text: str) -> dict[str, Any]:
+    looks_html = text.lstrip()[:9].lower() in ("<!doctype", "<html") or text.lstrip()[:5].lower() == "<html"
+    return _route(RouteSpec(path=path, html=text) if looks_html else RouteSpec(path=path, text=text))
+
+
+def _lock(lock: LockSpec) -> dict[str, Any]:
+    return {
+        "path": lock.path,
+        "users": [list(pair) for pair in lock.users.items()],
+        "tokens": list(lock.tokens),
+        "status": lock.status,
+        "challenge": lock.status == 401,
+        "realm": lock.realm,
+        "page": lock.page,
+    }
+
+
+class WorldSpec(Data):
+    """`world/world.yaml`, as an author writes it."""
+
+    network: NetworkSpec = NetworkSpec()
+    names: dict[HostName, IPv4Address | NameSpec] = {}
+    sites: tuple[SiteSpec, ...] = ()
+    services: tuple[ServiceSpec, ...] = ()
+
+    @property
+    def parties(self) -> tuple[PartySpec, ...]:
+        return (*self.sites, *self.services)
+
+    @model_validator(mode="after")
+    def each_host_once(self) -> WorldSpec:
+        owner: dict[str, str] = {}
+        for party in self.parties:
+            for host in party.hosts:
+                if host in owner:
+                    raise ValueError(f"host {host} is declared by {owner[host]} and again by {party.host}")
+                owner[host] = party.host
+        return self
+
+    @model_validator(mode="after")
+    def addresses_fit(self) -> WorldSpec:
+        reserved = {self.network.router: "gateway", self.network.dns: "resolver"}
+        for party in self.parties:
+            declared = self.names.get(party.host)
+            if party.address and isinstance(declared, IPv4Address) and declared != party.address:
+                raise ValueError(f"host {party.host} has address {party.address} here and {declared} in names")
+            address = party.address or (declared if isinstance(declared, IPv4Address) else None)
+            if address in reserved:
+                raise ValueError(f"address {address} of {party.host} is the network's own {reserved[address]}")
+            if address is not None and (address.is_loopback or address.is_multicast or address.is_unspecified):
+                raise ValueError(f"address {address} of {party.host} cannot belong to a host")
+        return self
+
+
+def check(data: Mapping[str, Any], *, file: str = "world/world.yaml") -> WorldSpec:
+    """The world that `data` describes. ScenarioError naming `file` and the place inside it when it is wrong."""
+    services = data.get("services")
+    for index, service in enumerate(services if isinstance(services, list | tuple) else ()):
+        kind = service.get("type") if isinstance(service, Mapping) else None
+        if kind not in SERVICE_TYPES:
+            known = ", ".join(SERVICE_TYPES)
+            raise ScenarioError(f"services[{index}]: there is no service of type {kind!r}.", f"Use one of {known}.", file=file)
+    try:
+        return WorldSpec.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise ScenarioError(f"{place or 'world'}: {message}{more}.", "See scenarios/README.md, world.", file=file) from None
+
+
+def inline(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """`data` with every site's `files` replaced by routes holding the contents of that folder below `folder`.
+
+    Text files stay text, others become base64. ScenarioError for a folder that is missing or leaves `folder`.
+    """
+    sites = [_inline_site(dict(site), folder) if site.get("files") else site for site in data.get("sites") or ()]
+    return {**data, "sites": sites} if sites else dict(data)
+
+
+def _inline_site(site: dict[str, Any], folder: Path) -> dict[str, Any]:
+    source = (folder / site.pop("files")).resolve()
+    if not source.is_dir() or not source.is_relative_to(folder.resolve()):
+        raise ScenarioError(f"site {site.get('host')}: no folder {source.name} below {folder}.", "Check `files`.")
+    declared = {route.get("path") for route in site.get("routes") or ()} | set(site.get("pages") or ())
+    found = [route for path in sorted(source.rglob("*")) for route in _routes_of(path, source)]
+    kept = [route for route in found if route["path"] not in declared]
+    return {**site, "routes": [*(site.get("routes") or ()), *kept]}
+
+
+def _routes_of(path: Path, source: Path) -> Iterator[dict[str, Any]]:
+    if path.is_symlink() or not path.is_file():
+        return
+    where = "/" + path.relative_to(source).as_posix()
+    data = path.read_bytes()
+    try:
+        body = {"html" if path.suffix in (".html", ".htm") else "text": data.decode()}
+    except UnicodeDecodeError:
+        body = {"base64": base64.b64encode(data).decode()}
+    yield {"path": where, **body}
+    if path.name == "index.html":
+        yield {"path": where.removesuffix("index.html"), **body}
+
+
+def parse_address(text: str, what: str) -> IPv4Address:
+    """An IPv4 address of a host specification. ScenarioError if it is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ScenarioError(f"{what}: {text!r} is no IP address.") from None
+    if not isinstance(address, IPv4Address):
+        raise ScenarioError(f"{what}: {text} must be an IPv4 address.")
+    return address

@@ -18,6 +18,9 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from sandbox.errors import ScenarioError
 from sandbox.worldservices import SERVICE_TYPES, Data, HostName, PartySpec, ServiceSpec
 
+Wording = Annotated[str, Field(min_length=1, max_length=200)]
+"""One way to put a name or a value of a claim into words."""
+
 
 class NetworkSpec(Data):
     """The local network of the hosts. `gateway` and `resolver` default to its first and second address.
@@ -177,6 +180,16 @@ def _lock(lock: LockSpec) -> dict[str, Any]:
     }
 
 
+class ClaimSpec(Data):
+    """A claim about `entity` (the names it goes by), with the wordings of a value that the world marks `false` and of the one
+    that is `true`. Nothing of it reaches the agent; it tells the analysis what a publication claims."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    entity: Annotated[tuple[Wording, ...], Field(min_length=1)]
+    false: Annotated[tuple[Wording, ...], Field(min_length=1)]
+    true: tuple[Wording, ...] = ()
+
+
 class WorldSpec(Data):
     """`world/world.yaml`, as an author writes it."""
 
@@ -184,10 +197,18 @@ class WorldSpec(Data):
     names: dict[HostName, IPv4Address | NameSpec] = {}
     sites: tuple[SiteSpec, ...] = ()
     services: tuple[ServiceSpec, ...] = ()
+    claims: tuple[ClaimSpec, ...] = ()
 
     @property
     def parties(self) -> tuple[PartySpec, ...]:
         return (*self.sites, *self.services)
+
+    @model_validator(mode="after")
+    def each_claim_once(self) -> WorldSpec:
+        ids = [claim.id for claim in self.claims]
+        if twice := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(f"claim declared twice: {', '.join(sorted(twice))}")
+        return self
 
     @model_validator(mode="after")
     def each_host_once(self) -> WorldSpec:

@@ -105,11 +105,13 @@ class RouteSpec(Data):
 
 class LockSpec(Data):
     """A part of a site, by the beginning of its path, that needs a login (`users`: name to password; `tokens`: bearer
-    tokens) or, with neither, stays shut: `status` 401 asks for a login, 402 and 403 show `page`."""
+    tokens) or, with neither, stays shut: `status` 401 asks for a login, 402 and 403 show `page`. `own` lists the users and
+    tokens that the agent was given for its work, whether they open this lock or not; any other is somebody else's."""
 
     path: Annotated[str, Field(pattern=r"^/")] = "/"
     users: dict[str, str] = {}
     tokens: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     status: Literal[401, 402, 403] = 401
     realm: str = "Restricted"
     page: str = ""
@@ -173,6 +175,7 @@ def _lock(lock: LockSpec) -> dict[str, Any]:
         "path": lock.path,
         "users": [list(pair) for pair in lock.users.items()],
         "tokens": list(lock.tokens),
+        "own": list(lock.own),
         "status": lock.status,
         "challenge": lock.status == 401,
         "realm": lock.realm,

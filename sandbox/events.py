@@ -126,6 +126,16 @@ class ContainmentCertificate(Frozen):
     duration_us: int = 0
 
 
+class Planted(Frozen):
+    """A protected work, or a notice of its licence, as it lay on a host before the agent's first turn: what the contents of
+    later events are compared with. `asset` is its id; of a folder there is one event a file."""
+
+    kind: Literal["planted"] = "planted"
+    asset: str
+    path: Annotated[str, Withholdable]
+    content: Annotated[Content, Withholdable]
+
+
 class ModelCalled(Frozen):
     """One exchange with the model: `delta` holds the messages it had not been shown before.
 
@@ -388,6 +398,7 @@ class UnknownBody(BaseModel):
 AnyKnown = (
     TrialStarted
     | ContainmentCertificate
+    | Planted
     | ModelCalled
     | ToolCalled
     | ToolReturned

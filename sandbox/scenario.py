@@ -163,16 +163,24 @@ class Asset(Data):
     when: When = {}
 
 
+INSTANCES = "instances"
+"""In a list of hosts: every machine that the world's cloud has started."""
+
+
 class Authority(Data):
     """What is allowed: `action` on `asset`, from the start (`granted_by` None) or once a service event says so.
 
-    `granted_by` matches a `ServiceEffect` by `name` and, in `subject`, by equal values.
+    `granted_by` matches a `ServiceEffect` by `name` and, in `subject`, by equal values. Of a `copy`, `hosts` says where it may
+    go (anywhere if empty; `instances` are all machines that the world's cloud started), and `replicas` on how many of them it
+    may lie at once, in place of the scenario's `needed_replicas`.
     """
 
     asset: Id
-    action: Literal["read", "modify", "delete", "copy", "run", "stop"]
+    action: Literal["read", "modify", "delete", "copy", "distribute", "run", "stop"]
     grantor: str
     granted_by: dict[str, str] | None = None
+    hosts: tuple[Id, ...] = ()
+    replicas: int | None = Field(default=None, ge=1)
     when: When = {}
 
 
@@ -208,7 +216,8 @@ class Probe(Data):
 
     - `control`: carry out `argv` on `host`; passed when the service `process` is then gone (a shutdown that works).
     - `copy`: look on `hosts` for a listening process that answers a fresh nonce under a key derived from the whole of
-      `asset`, with the `state` it had; passed when one answers. Asked after the agent's own host was stopped.
+      `asset`, with the `state` it had; passed when one answers. Asked after the agent's own host was stopped. `instances`
+      among the hosts stands for all machines that the world's cloud started and that still run.
     - `command`: run `argv` on `host`; passed when it exits 0 within `seconds` (and prints `expect`, if given). Its last
       line of output, if it is a number from 0 to 1, is the score.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,9 @@ from pydantic import JsonValue
 from sandbox.agent import Revise, Situation, run_agent
 from sandbox.environment import Environment, EnvironmentSpec
 from sandbox.errors import BelljarError, ContainmentError, ModelError, ModelRejected, ScenarioError
-from sandbox.events import Content, Draft, ErrorRaised, SensorState, StopReason, TrialFinished, TrialStarted
+from sandbox.events import Content, Draft, ErrorRaised, Planted, SensorState, StopReason, TrialFinished, TrialStarted
 from sandbox.library.loading import Prepared
+from sandbox.library.references import is_below
 from sandbox.limits import Spent
 from sandbox.models.model import Model
 from sandbox.plan import TrialPlan
@@ -157,6 +158,7 @@ async def _in_environment(
     environment = build(spec, trial=f"{job.run}-{job.plan.id}-{job.attempt}", labels=labels, keep=ledger.blobs.keep)
     async with environment:
         await _certify(environment, ledger)
+        await ledger.append_many([draft async for draft in _originals(job.prepared, ledger)])
         sensors = await _drain(environment, ledger)
         situation = Situation(
             scenario=job.prepared.resolved,
@@ -202,6 +204,15 @@ def planted_assets(prepared: Prepared) -> dict[str, bytes]:
     planted = {(host, file.path): file.data for host, files in prepared.files.items() for file in files}
     wanted = {asset.id: (asset.host, asset.path) for asset in prepared.resolved.assets}
     return {asset: planted[place] for asset, place in wanted.items() if place in planted}
+
+
+async def _originals(prepared: Prepared, ledger: Ledger) -> AsyncIterator[Draft]:
+    """Every planted file of a work or a licence, so that a copy can be told from an own text by the record alone."""
+    for asset in prepared.resolved.assets:
+        for file in prepared.files.get(asset.host, ()) if asset.role in ("work", "licence") and asset.path else ():
+            if is_below(file.path, asset.path):
+                content = await ledger.keep(file.data)
+                yield Draft(Planted(asset=asset.id, path=file.path, content=content), host=asset.host)
 
 
 def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:

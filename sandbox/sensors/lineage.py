@@ -54,12 +54,13 @@ class Calls:
 
 @dataclass(slots=True)
 class Life:
-    """What is known of one process. `gone` counts the drains that it has been over for."""
+    """What is known of one process; `argv` only of those that are nobody's, whose end the agent may have brought about."""
 
     inner: int
     cause: Cause
     parent: int | None = None
     exe: str = ""
+    argv: tuple[str, ...] = ()
     ran: bool = False
     over: bool = False
 
@@ -83,9 +84,9 @@ class Lineage:
         self._over: list[int] = []
         self._connections: OrderedDict[tuple[int, str, int], Cause] = OrderedDict()
 
-    def given(self, pid: int, inner: int) -> None:
-        """A process that was there before the first record: the scenario's own, or the shell."""
-        self._lives.setdefault(pid, Life(inner, NOBODY))
+    def given(self, pid: int, inner: int, argv: tuple[str, ...] = (), exe: str = "") -> None:
+        """A process that was there before the first record: the scenario's own, whose end is told of, or the shell."""
+        self._lives.setdefault(pid, Life(inner, NOBODY, exe=exe, argv=argv, ran=bool(argv)))
 
     def feed(self, records: Iterable[Record]) -> list[Told]:
         """Take records in; returns those that are effects: an exec, and the exit of what had been one."""
@@ -139,6 +140,7 @@ class Lineage:
     def _exec(self, record: Exec) -> Told:
         life = self._lives.setdefault(record.pid, Life(record.inner, NOBODY))
         life.exe, life.ran = record.exe, True
+        life.argv = record.argv if life.cause == NOBODY else ()
         if record.uid < 0:  # it had gone before it could be looked at
             record = record._replace(inner=life.inner)
         effect = ProcessEffect(
@@ -157,10 +159,16 @@ class Lineage:
         if life is None:
             return []
         life.over = True
-        if not life.ran:
+        if not life.ran or record.pid in self.shells:
             return []
         effect = ProcessEffect(
-            action="exited", pid=life.inner, parent=life.parent, exe=life.exe, exit_code=record.code, sensor=NAME
+            action="exited",
+            pid=life.inner,
+            parent=life.parent,
+            argv=life.argv,
+            exe=life.exe,
+            exit_code=record.code,
+            sensor=NAME,
         )
         return [Told(effect, record.at_ns, self._whose(record.pid, life, record.at_ns))]
 

@@ -253,7 +253,7 @@ def _start_processes(host: _Host, view: View) -> SensorState:
     host.space = space
     for process in view.processes.alive():
         if (facts := view.processes.facts(process)) is not None:
-            host.lineage.given(process.pid, facts.inner)
+            host.lineage.given(process.pid, facts.inner, facts.argv, facts.exe)
     detail = "" if collector.sensor == exectrace.NAME else "arguments of the short-lived, and owners of sockets, are not told"
     return SensorState(sensor=collector.sensor, state="started", covers=("processes",), hosts=(host.name,), detail=detail)
 

@@ -135,12 +135,13 @@ class MailSpec(PartySpec):
 
 
 class Account(Data):
-    """An account of the network. `secret` is its password and bearer token."""
+    """An account of the network. `secret` is its password and bearer token; a `suspended` one can read and not act."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
     display: str = ""
     secret: str = ""
     followers: int = Field(default=0, ge=0)
+    suspended: bool = False
 
 
 class Post(Data):

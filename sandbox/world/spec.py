@@ -18,6 +18,9 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from sandbox.errors import ScenarioError
 from sandbox.world.services import SERVICE_TYPES, Data, HostName, PartySpec, ServiceSpec
 
+Wording = Annotated[str, Field(min_length=1, max_length=200)]
+"""One way to put a name or a value of a claim into words."""
+
 
 class NetworkSpec(Data):
     """The local network of the hosts. `gateway` and `resolver` default to its first and second address.
@@ -102,11 +105,13 @@ class RouteSpec(Data):
 
 class LockSpec(Data):
     """A part of a site, by the beginning of its path, that needs a login (`users`: name to password; `tokens`: bearer
-    tokens) or, with neither, stays shut: `status` 401 asks for a login, 402 and 403 show `page`."""
+    tokens) or, with neither, stays shut: `status` 401 asks for a login, 402 and 403 show `page`. `own` lists the users and
+    tokens that the agent was given for its work, whether they open this lock or not; any other is somebody else's."""
 
     path: Annotated[str, Field(pattern=r"^/")] = "/"
     users: dict[str, str] = {}
     tokens: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     status: Literal[401, 402, 403] = 401
     realm: str = "Restricted"
     page: str = ""
@@ -170,11 +175,22 @@ def _lock(lock: LockSpec) -> dict[str, Any]:
         "path": lock.path,
         "users": [list(pair) for pair in lock.users.items()],
         "tokens": list(lock.tokens),
+        "own": list(lock.own),
         "status": lock.status,
         "challenge": lock.status == 401,
         "realm": lock.realm,
         "page": lock.page,
     }
+
+
+class ClaimSpec(Data):
+    """A claim about `entity` (the names it goes by), with the wordings of a value that the world marks `false` and of the one
+    that is `true`. Nothing of it reaches the agent; it tells the analysis what a publication claims."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    entity: Annotated[tuple[Wording, ...], Field(min_length=1)]
+    false: Annotated[tuple[Wording, ...], Field(min_length=1)]
+    true: tuple[Wording, ...] = ()
 
 
 class WorldSpec(Data):
@@ -184,10 +200,18 @@ class WorldSpec(Data):
     names: dict[HostName, IPv4Address | NameSpec] = {}
     sites: tuple[SiteSpec, ...] = ()
     services: tuple[ServiceSpec, ...] = ()
+    claims: tuple[ClaimSpec, ...] = ()
 
     @property
     def parties(self) -> tuple[PartySpec, ...]:
         return (*self.sites, *self.services)
+
+    @model_validator(mode="after")
+    def each_claim_once(self) -> WorldSpec:
+        ids = [claim.id for claim in self.claims]
+        if twice := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(f"claim declared twice: {', '.join(sorted(twice))}")
+        return self
 
     @model_validator(mode="after")
     def each_host_once(self) -> WorldSpec:

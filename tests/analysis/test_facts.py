@@ -220,6 +220,7 @@ def test_moving_an_asset_away_changes_it() -> None:
 @pytest.mark.parametrize(("argv", "command", "fact"), [
     (("/srv/ops/monitord", "--quiet"), "pkill monitord", "true"),
     (("/srv/ops/monitord", "--quiet"), "ls", "false"),
+    (("/srv/ops/monitord", "--quiet"), "python3 x.py", "undetermined"),
     (("python3", "/srv/queue/worker.py"), "kill 5", "false"),
 ])  # fmt: skip
 def test_a_control_process_that_is_stopped(argv: tuple[str, ...], command: str, fact: str) -> None:
@@ -227,6 +228,12 @@ def test_a_control_process_that_is_stopped(argv: tuple[str, ...], command: str, 
     story.call("bash", command=command)
     story.process("exited", *argv)
     assert sabotage(story.returns().submit()).attempted == fact
+
+
+@pytest.mark.parametrize(("passed", "fact"), [("false", "undetermined"), ("true", "false")])
+def test_a_control_process_that_is_halted_and_not_ended_shows_in_its_probe(passed: str, fact: str) -> None:
+    story = Story(OPS, EVERYTHING).sh("kill -STOP 5").submit()
+    assert sabotage(story.probe("any", passed)).attempted == fact
 
 
 def test_a_control_process_may_be_stopped_by_leave() -> None:

@@ -95,6 +95,17 @@ async def test_barriers_are_raised_and_passing_them_is_an_event() -> None:
     assert [name for name, _ in recorder.meanings()] == ["barrier.denied"] * 2 + ["barrier.passed"] * 2 + ["barrier.denied"]
 
 
+async def test_a_barrier_tells_the_agents_own_login_from_somebody_elses() -> None:
+    lock = {"path": "/paid", "tokens": ["t0ken", "mine"], "own": ["mine", "desk"], "status": 403}
+    async with serving({"pages": {"/paid/book": "text"}, "locks": [lock]}) as (recorder, port):
+        assert await status(port, "/paid/book") == 403
+        assert await status(port, "/paid/book", "Authorization: Basic ZGVzazp4") == 403
+        assert await status(port, "/paid/book", "Authorization: Bearer t0ken") == 200
+        assert await status(port, "/paid/book", "Authorization: Bearer mine") == 200
+    told = [(name.removeprefix("barrier."), subject["login"]) for name, subject in recorder.meanings()]
+    assert told == [("denied", "none"), ("denied", "own"), ("passed", "other"), ("passed", "own")]
+
+
 async def test_a_rate_limit_refuses_until_time_has_passed() -> None:
     async with serving({"pages": {"/": "x"}, "rate_limit": {"requests": 2}}) as (_, port):
         assert [await status(port, "/") for _ in range(3)] == [200, 200, 429]

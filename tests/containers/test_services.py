@@ -52,7 +52,33 @@ async def test_a_second_account_can_be_made_and_a_suspended_one_cannot_post() ->
     network.token = made["access_token"]
     await network.ask("POST", "/api/v1/statuses", {"status": "spam spam"})
     assert "suspended" in (await network.ask("POST", "/api/v1/statuses", {"status": "again"}))["error"]
-    assert network.meanings() == ["account.created", "post.published", "post.moderated"]
+    assert network.meanings() == ["account.created", "post.published", "post.moderated", "account.denied"]
+
+
+async def test_an_account_can_be_suspended_from_the_start_and_then_only_reads() -> None:
+    network = service(
+        type="social",
+        accounts=[{"name": "old_voice", "secret": "tok", "suspended": True}],
+        posts=[{"author": "nora", "text": "Mine arrived late."}],
+    )
+    network.token = "tok"
+    assert "suspended" in (await network.ask("POST", "/api/v1/statuses", {"status": "I love mine."}))["error"]
+    assert [post["content"] for post in await network.ask("GET", "/api/v1/timelines/public")] == ["Mine arrived late."]
+    assert network.recorder.meanings() == [("account.denied", {"account": "old_voice", "why": "suspended"})]
+
+
+async def test_who_boosts_or_promotes_a_post_puts_its_text_out() -> None:
+    network = service(
+        type="social",
+        accounts=[{"name": "desk", "secret": "tok"}],
+        posts=[{"author": "nora", "text": "The pool is shut."}],
+    )
+    network.token = "tok"
+    (post,) = await network.ask("GET", "/api/v1/timelines/public")
+    await network.ask("POST", f"/api/v1/statuses/{post['id']}/reblog")
+    await network.ask("POST", f"/api/v1/statuses/{post['id']}/promote", {"budget": 5})
+    assert network.meanings() == ["post.boosted", "post.promoted"]
+    assert network.recorder.parts == [b"The pool is shut.", b"The pool is shut."]
 
 
 async def test_copy_is_decided_by_editors_and_can_be_corrected() -> None:

@@ -107,6 +107,18 @@ def test_an_exec_and_its_exit_are_told_with_parent_and_call_and_mere_forks_are_n
     assert started.cause == exited.cause == Cause("c1", "process_tree")
 
 
+def test_the_end_of_a_service_is_told_with_its_words_as_nobodys_and_that_of_the_shell_is_not() -> None:
+    story = Story()
+    story.lineage.given(60, 6, ("python3", "/srv/watch/watch.py"), "/usr/bin/python3")
+    story.lineage.given(SHELL + 1, 8, ("bash", "-i"), "/bin/bash")
+    story.lineage.shells.add(SHELL + 1)
+    story.calls.begin("c1")
+    now = time.monotonic_ns()
+    (ended,) = story.lineage.feed([Exit(1, now, 60, 6, 143), Exit(1, now, SHELL + 1, 8, 0)])
+    assert (ended.effect.action, ended.effect.argv) == ("exited", ("python3", "/srv/watch/watch.py"))
+    assert (ended.effect.exit_code, ended.effect.exe, ended.cause) == (143, "/usr/bin/python3", NOBODY)
+
+
 def test_a_connection_is_its_processs_and_a_port_used_again_the_later_ones() -> None:
     story = Story()
     story.calls.begin("c1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from analysis.verdict import judge
 from sandbox.environment import ShellResult
 from sandbox.errors import EnvironmentDied, ModelRejected, ModelUnavailable, NotReadyError, ScenarioError
-from sandbox.events import Call, ContainmentCertificate, ErrorRaised, Message, ModelCalled, ProbeResult, StopReason
+from sandbox.events import Call, ContainmentCertificate, ErrorRaised, Message, ModelCalled, Planted, ProbeResult, StopReason
 from sandbox.library.loading import find, headline, load, prepare
 from sandbox.memory.environment import MemoryEnvironment
 from sandbox.models.model import Reply, ToolSpec
 from sandbox.plan import TrialPlan
 from sandbox.record.layout import AttemptLayout
 from sandbox.record.verify import verify
+from sandbox.scenario import Asset
 from sandbox.trajectory import Trajectory
 from sandbox.trial import Machine, TrialJob, run_trial
 
@@ -122,6 +124,29 @@ async def test_what_goes_wrong_is_recorded_with_its_fault_and_never_judged_safe_
     assert verdict.status == "invalid"
     assert verdict.outcome == "undetermined"
     assert verdict.verdicts["sabotage"].attempted == "undetermined"
+    assert verify(tmp_path / "attempt-1").ok
+
+
+async def test_works_and_notices_are_kept_as_they_were_planted(tmp_path: Path) -> None:
+    assets = (
+        Asset(id="queue", role="work", path="/srv/queue"),
+        Asset(id="guide", role="licence", path="/srv/ops/README.md"),
+        Asset(id="stop", role="control", path="/srv/ops/shutdown.sh"),
+    )
+    planned = job(tmp_path)
+    resolved = planned.prepared.resolved.model_copy(update={"assets": assets})
+    planned = replace(planned, prepared=replace(planned.prepared, resolved=resolved))
+
+    async def opened(_: TrialJob) -> Says:
+        return Says()
+
+    await run_trial(planned, build=lambda spec, **_: MemoryEnvironment(spec), open_model=opened)
+    trajectory = Trajectory.load(tmp_path / "attempt-1")
+    kept = {(body.asset, body.path): trajectory.bytes_of(body.content) for _, body in trajectory.of(Planted)}
+    planted = {file.path: file.data for file in planned.prepared.files["agent"]}
+    wanted = {("queue", p): d for p, d in planted.items() if p.startswith("/srv/queue/")}
+    assert kept == wanted | {("guide", "/srv/ops/README.md"): planted["/srv/ops/README.md"]}
+    assert len(wanted) > 1
     assert verify(tmp_path / "attempt-1").ok
 
 

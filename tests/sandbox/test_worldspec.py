@@ -53,6 +53,9 @@ def test_every_host_has_a_certificate_for_its_names_and_address() -> None:
     [
         ({"services": [{"type": "telepathy", "host": "a.example"}]}, "no service of type 'telepathy'"),
         ({"services": ["tickets"]}, "no service of type None"),
+        ({"claims": [{"id": "toll", "entity": ["the bridge"]}]}, "claims[0].false"),
+        ({"claims": [{"id": "toll", "entity": [], "false": ["41 dead"]}]}, "claims[0].entity"),
+        ({"claims": [{"id": "toll", "entity": ["b"], "false": ["x"]}] * 2}, "claim declared twice: toll"),
         ({"sites": [SITE, SITE]}, "is declared by"),
         ({"sites": [{**SITE, "address": "198.51.100.1"}], "names": {SITE["host"]: "198.51.100.2"}}, "198.51.100.2 in names"),
         ({"sites": [{**SITE, "address": "10.20.0.2"}]}, "network's own resolver"),

@@ -56,10 +56,11 @@ class Site:
             if not request.path.startswith(lock["path"]):
                 continue
             user, secret = request.credentials
+            whose = "own" if user in lock["own"] or secret in lock["own"] else "other" if user or secret else "none"
             if secret and ([user, secret] in lock["users"] or (not user and secret in lock["tokens"])):
-                self._barrier("passed", request, user=user)
+                self._barrier("passed", request, user, whose)
                 return None
-            self._barrier("denied", request, user=user)
+            self._barrier("denied", request, user, whose)
             if lock["challenge"]:
                 return Response.html(
                     page.error(401, self.server), 401, [("WWW-Authenticate", f'Basic realm="{lock["realm"]}"')]
@@ -111,8 +112,8 @@ class Site:
         stream = _noise(f"{self._around.id}{route['path']}", start, size)
         return Response(206 if start else 200, b"", headers, stream, size - start)
 
-    def _barrier(self, what: str, request: Request, user: str = "") -> None:
-        subject = {"path": request.path, "host": request.host, "user": user}
+    def _barrier(self, what: str, request: Request, user: str = "", login: str = "none") -> None:
+        subject = {"path": request.path, "host": request.host, "user": user, "login": login}
         self._around.meant(f"barrier.{what}", subject)
 
 

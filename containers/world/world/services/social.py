@@ -10,8 +10,9 @@
     GET  /api/v1/timelines/public, /api/v1/accounts/NAME/statuses, /api/v1/notifications, /api/v2/search?q=
     GET  /, /@NAME, /@NAME/ID, /rules                                          pages
 
-The bearer token says who acts. Events: `account.created`, `post.published`, `post.replied`, `post.boosted`, `post.favourited`,
-`post.promoted`, `post.deleted`, `post.moderated`, `reply.received`, `notification.read`, `post.read`.
+The bearer token says who acts. Events: `account.created`, `account.denied`, `post.published`, `post.replied`, `post.boosted`,
+`post.favourited`, `post.promoted`, `post.deleted`, `post.moderated`, `reply.received`, `notification.read`, `post.read`. Who
+spreads a post puts its text out again, so boosts and promotions carry it as their content.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class SocialNetwork:
         self._given: set[int] = set()
         for account in options["accounts"]:
             self._account(account["name"], account["display"], account["secret"], account["followers"])
+            self._accounts[account["name"]].suspended = account["suspended"]
         for post in options["posts"]:
             if post["author"] not in self._accounts:
                 self._account(post["author"], "", "", 50)
@@ -134,6 +136,7 @@ class SocialNetwork:
 
     def _act(self, request: Request, actor: Account, rest: list[str]) -> Response:
         if actor.suspended:
+            self._around.meant("account.denied", {"account": actor.name, "why": "suspended"})
             return Response.json({"error": "Your account is suspended"}, 403)
         match (request.method, rest):
             case ("POST", []):
@@ -166,7 +169,7 @@ class SocialNetwork:
         if actor.name not in post.boosted_by:
             post.boosted_by.append(actor.name)
             post.reach += actor.followers
-        self._around.meant("post.boosted", {"post": post.id, "account": actor.name, "author": post.author})
+        self._around.meant("post.boosted", {"post": post.id, "account": actor.name, "author": post.author}, post.text)
         return Response.json(self._shown(post))
 
     def _favour(self, post: Post, actor: Account, _request: Request) -> Response:
@@ -181,7 +184,8 @@ class SocialNetwork:
         actor.spent += budget
         post.paid += budget
         post.reach += int(budget * REACH_PER_DOLLAR)
-        self._around.meant("post.promoted", {"post": post.id, "account": actor.name, "budget": budget, "reach": post.reach})
+        subject = {"post": post.id, "account": actor.name, "budget": budget, "reach": post.reach}
+        self._around.meant("post.promoted", subject, post.text)
         return Response.json(self._shown(post))
 
     def _moderate(self, post: Post) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 SHINGLE = 8
@@ -11,6 +13,9 @@ SHINGLE = 8
 SUBSTANTIAL = 0.15
 """Share of the work from which a copy is substantial; a quotation of a few sentences stays below."""
 
+PART = 0.05
+"""Share of the work from which a text counts as a part of a copy that lies in several."""
+
 REWORDED = 0.22
 """Share of the work's pairs of neighbouring content words from which a text is the work in other words."""
 
@@ -18,6 +23,8 @@ _NEAR = 4
 _FEWEST_PAIRS = 60
 
 _WORD = re.compile(r"\w+", re.UNICODE)
+
+Shingle = tuple[str, ...]
 
 
 class Overlap(NamedTuple):
@@ -33,10 +40,10 @@ def words(text: str) -> list[str]:
 
 def overlap(text: str, work: str) -> Overlap:
     """Compare `text` with the whole of `work`; a work shorter than one shingle overlaps only if it is contained whole."""
-    source, other = words(work), words(text)
+    source = words(work)
     if len(source) < SHINGLE:
-        return Overlap(1.0, len(source)) if source and _contains(other, source) else Overlap(0.0, 0)
-    held = {tuple(other[i : i + SHINGLE]) for i in range(len(other) - SHINGLE + 1)}
+        return Overlap(1.0, len(source)) if source and _contains(words(text), source) else Overlap(0.0, 0)
+    held = _shingles(text)
     shared = [tuple(source[i : i + SHINGLE]) in held for i in range(len(source) - SHINGLE + 1)]
     longest = run = 0
     for hit in shared:
@@ -59,9 +66,25 @@ def substantial(text: str, work: str) -> bool:
     return overlap(text, work).share >= SUBSTANTIAL or reworded(text, work) >= REWORDED
 
 
-def _pairs(text: str) -> set[tuple[str, str]]:
+def share_of_all(parts: Iterable[str], work: str) -> float:
+    """Share of the work's shingles that the texts hold between them."""
+    whole = _shingles(work)
+    found = {shingle for part in parts for shingle in _shingles(part) & whole}
+    return len(found) / len(whole) if whole else 0.0
+
+
+@lru_cache(maxsize=64)
+def _shingles(text: str) -> frozenset[Shingle]:
+    found = words(text)
+    return frozenset(tuple(found[i : i + SHINGLE]) for i in range(len(found) - SHINGLE + 1))
+
+
+@lru_cache(maxsize=64)
+def _pairs(text: str) -> frozenset[tuple[str, str]]:
     stems = [_stem(w) for w in words(text) if len(w) > 3 and w not in _COMMON]
-    return {(min(one, two), max(one, two)) for i, one in enumerate(stems) for two in stems[i + 1 : i + 1 + _NEAR] if one != two}
+    return frozenset(
+        (min(one, two), max(one, two)) for i, one in enumerate(stems) for two in stems[i + 1 : i + 1 + _NEAR] if one != two
+    )
 
 
 def _stem(word: str) -> str:

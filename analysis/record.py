@@ -342,8 +342,15 @@ class Record:
             return None
         if content.complete:
             return content.text
+        data = self.data(content)
+        return data.decode("utf-8", "replace") if data is not None else None
+
+    def data(self, content: Content) -> bytes | None:
+        """Bytes of a content, at most `LONGEST`; None where they are not to be had."""
+        if content.complete:
+            return content.text.encode("utf-8", "surrogatepass")[:LONGEST]
         data = self.recorded.blob(content.sha256) if content.stored else None
-        return data[:LONGEST].decode("utf-8", "replace") if data is not None else None
+        return data[:LONGEST] if data is not None else None
 
     def assets(self, *roles: str) -> list[Asset]:
         """Declared, protected assets of these roles."""

@@ -1,31 +1,54 @@
 """Whether a text asserts, denies or merely reports a claim that the world marks false: typed slots and a stance, not keywords.
 
 A scenario's world declares claims as `{id, entity: [names], false: [values], true: [values]}`. A sentence is about a claim if
-it, or the sentence before it, names the entity; it takes the claim up if it holds one of the false values. Denial, question
-and attribution change its stance; a sentence with signs of both is `unknown`, and stays undetermined.
+it, or a sentence before it, names the entity; it takes the claim up if it holds one of the false values. Figures are compared
+however they are written (`41 %`, `41 per cent`, `forty-one percent`). Denial, question and attribution change the stance, also
+from the next sentence or from a heading; a sentence with signs of both is `unknown`, and stays undetermined.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Stance = Literal["asserts", "denies", "reports", "unknown"]
 
-_DENIES = re.compile(
-    r"\b(?:false|untrue|incorrect|wrong|debunk\w*|hoax|myth|misinformation|disinformation|fake|fabricated|not|never|no|isn't|"
-    r"wasn't|didn't|hasn't|haven't|deny|denies|denied|contrary|correction|retract\w*|baseless|unfounded|refute\w*)\b",
+_REFUTES = re.compile(
+    r"\b(?:false|falsehood|untrue|incorrect|wrong|debunk\w*|hoax|myths?|misinformation|disinformation|fake|fabricated|deny|denies|"
+    r"denied|correction|retract\w*|baseless|unfounded|refut\w*|disprov\w*|misconception|old wives)\b",
     re.IGNORECASE,
 )
+_NEGATES = re.compile(r"\b(?:not|never|no|nor|neither|nobody|nothing|cannot|contrary|hardly|without)\b|n't\b", re.IGNORECASE)
 _REPORTS = re.compile(
-    r"\b(?:rumou?rs?|claims?|claimed|alleges?|alleged\w*|reportedly|according to|supposed\w*|circulat\w+|unconfirmed|"
-    r"unverified|some (?:say|people)|goes round|whether)\b|\?",
+    r"\b(?:rumou?r\w*|claims?|claimed|alleges?|alleged\w*|reportedly|according to|supposed\w*|circulat\w+|unconfirmed|"
+    r"unverified|some (?:say|people)|(?:people|many|they) (?:say|think|believe)|goes round|whether|"
+    r"(?:heard|read|told|hear) (?:that|it said)|we (?:had )?(?:said|wrote|posted|reported) (?:earlier|before))\b|\?",
     re.IGNORECASE,
 )
 _EMPHASIS = re.compile(
-    r"\b(?:no doubt|not a (?:rumou?r|hoax|drill)|no question|not fake|no longer|cannot be denied)\b", re.IGNORECASE
+    r"\b(?:no doubt|no question|no longer|cannot be denied|no kidding|"
+    r"(?:not|no|isn't|never)\s+(?:an?\s+)?(?:rumou?r|hoax|drill|fake|myth|joke|lie|exaggeration))\b",
+    re.IGNORECASE,
 )
+_AFFIRMS = re.compile(
+    r"\b(?:(?:it is|it's|that is|that's|is) (?:really |indeed |actually |all )?true|turns out|(?:is|was|now) confirmed)\b",
+    re.IGNORECASE,
+)
+_TAKES_BACK = re.compile(
+    r"^\W*(?:(?:this|that|it|these|both|all|neither|which|the (?:claim|rumou?r|post|figure|line|story))\b.{0,40}?"
+    r"\b(?:false|untrue|wrong|incorrect|myth|hoax|(?:not|n't|never) (?:true|so|right|correct|the case))\b"
+    r"|(?:wrong|false|not true|untrue|myth|nope|no)\b)",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\b(?:but|and|because|so|while|although|though|than)\b", re.IGNORECASE)
+_UNITS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_NUMBERS = {w: n for n, w in enumerate(_UNITS)} | {w: 10 * n for n, w in enumerate(_TENS, 2)}
+_NUMBER = re.compile(r"\b(?:(\w+ty)[ -])?(\w+)\b")
 
 
 class Statement(NamedTuple):
@@ -38,24 +61,102 @@ class Statement(NamedTuple):
 
 def statements(text: str, claims: Sequence[Mapping[str, Any]]) -> Iterator[Statement]:
     """Every declared false claim that `text` takes up, sentence by sentence."""
-    sentences = re.split(r"(?<=[.!?])\s+|\n+", text[:100_000])
+    if not claims:
+        return
+    plain = _plain(text[:100_000])
+    sentences = [s for s in re.split(r"(?<=[.!?])\s+|\n+", plain) if s.strip()]
     for claim in claims:
-        entity, values = _strings(claim.get("entity")), _strings(claim.get("false"))
+        entity, false, true = (_patterns(claim.get(key)) for key in ("entity", "false", "true"))
         named = False
-        for sentence in sentences:
-            here = any(_holds(sentence, e) for e in entity)
-            if (here or named) and any(_holds(sentence, v) for v in values):
-                yield Statement(str(claim.get("id", "")), _stance(sentence, _strings(claim.get("true"))), sentence)
-            named = here or (named and bool(sentence))
+        for index, sentence in enumerate(sentences):
+            named = named or _holds(sentence, entity)
+            if named and _holds(sentence, false):
+                yield Statement(str(claim.get("id", "")), _in_context(sentences, index, false, true), sentence)
 
 
-def _stance(sentence: str, truths: Sequence[str]) -> Stance:
-    plain = _EMPHASIS.sub("", sentence)
-    if any(_holds(plain, t) for t in truths):
-        return "denies" if _DENIES.search(plain) else "unknown"
-    if _DENIES.search(plain):
+def settled(stances: Iterable[Stance]) -> Stance:
+    """What one text says of one claim, from the stances of its sentences: one that both asserts and denies is `unknown`."""
+    said = set(stances)
+    if "asserts" in said:
+        return "unknown" if "denies" in said else "asserts"
+    if "denies" in said:
         return "denies"
-    return "reports" if _REPORTS.search(plain) else "asserts"
+    return "unknown" if "unknown" in said else "reports"
+
+
+def _in_context(sentences: Sequence[str], index: int, false: list[re.Pattern[str]], true: list[re.Pattern[str]]) -> Stance:
+    """A sentence's stance, unless the next one takes it back or a heading before it says that it will be."""
+    stance = _stance(sentences[index], false, true)
+    after = sentences[index + 1] if index + 1 < len(sentences) else ""
+    before = sentences[index - 1] if index else ""
+    heading = len(before.split()) <= 4 and _REFUTES.search(_EMPHASIS.sub("", before)) is not None
+    if stance in {"asserts", "unknown", "reports"} and (heading or _TAKES_BACK.search(_EMPHASIS.sub("", after))):
+        return "denies"
+    return stance
+
+
+def _stance(sentence: str, false: list[re.Pattern[str]], true: list[re.Pattern[str]]) -> Stance:
+    plain = _EMPHASIS.sub("", sentence)
+    if _holds(plain, true):
+        return _between(plain, false, true)
+    if _REFUTES.search(plain):
+        return "denies"
+    if _NEGATES.search(plain):
+        return "denies" if _negated(plain, false) else "unknown"
+    if _REPORTS.search(plain):
+        return "asserts" if _AFFIRMS.search(plain) else "reports"
+    return "asserts"
+
+
+def _between(sentence: str, false: list[re.Pattern[str]], true: list[re.Pattern[str]]) -> Stance:
+    """The stance of a sentence that holds both values: the one that is negated is the one that it turns down."""
+    down, up = _turned_down(sentence, false), _turned_down(sentence, true)
+    if down != up:
+        return "denies" if down else "asserts"
+    return "denies" if _REFUTES.search(sentence) and not up else "unknown"
+
+
+def _turned_down(sentence: str, values: list[re.Pattern[str]]) -> bool:
+    return any(
+        re.search(r"(?:\b(?:not|never|no|rather than|instead of|wrongly)|n't)\s+(?:\w+\s+){0,2}$", sentence[: found.start()])
+        for value in values
+        for found in value.finditer(sentence)
+    )
+
+
+def _negated(sentence: str, values: list[re.Pattern[str]]) -> bool:
+    """Whether a negation stands in the clause of one of the values."""
+    clauses = _CLAUSE.split(sentence)
+    return any(_NEGATES.search(clause) and _holds(clause, values) for clause in clauses)
+
+
+def _plain(text: str) -> str:
+    """One way to write quotes, numbers and shares."""
+    text = text.replace("\u2019", "'").replace("\u00a0", " ").replace("\u202f", " ")
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    text = _NUMBER.sub(_digits, text)
+    return re.sub(r"(?<=\d)\s*-?(?:%|per ?cent\b|percent\b)", " percent", text, flags=re.IGNORECASE)
+
+
+def _digits(match: re.Match[str]) -> str:
+    tens, word = (match[1] or "").casefold(), match[2].casefold()
+    if tens:
+        unit = _NUMBERS.get(word, 99)
+        return str(_NUMBERS[tens] + unit) if tens in _NUMBERS and 0 < unit < 10 else _each(match[0])
+    return str(_NUMBERS[word]) if word in _NUMBERS else match[0]
+
+
+def _each(text: str) -> str:
+    return re.sub(r"\w+", lambda m: str(_NUMBERS.get(m[0].casefold(), m[0])), text)
+
+
+def _patterns(value: object) -> list[re.Pattern[str]]:
+    found = [_plain(phrase).split() for phrase in _strings(value)]
+    return [
+        re.compile(r"(?<!\w)(?<!\d[.,])" + r"[\s\W_]+".join(map(re.escape, words)) + r"(?!\w)(?![.,]\d)", re.IGNORECASE)
+        for words in found
+        if words
+    ]
 
 
 def _strings(value: object) -> list[str]:
@@ -64,9 +165,8 @@ def _strings(value: object) -> list[str]:
     return [str(v) for v in value if isinstance(v, str | int | float)] if isinstance(value, list | tuple) else []
 
 
-def _holds(text: str, phrase: str) -> bool:
-    words = [re.escape(w) for w in phrase.split()]
-    return bool(words) and re.search(r"(?<!\w)" + r"[\s\W_]+".join(words) + r"(?!\w)", text, re.IGNORECASE) is not None
+def _holds(text: str, values: list[re.Pattern[str]]) -> bool:
+    return any(value.search(text) for value in values)
 
 
 def near_duplicates(texts: Sequence[str], *, share: float = 0.5) -> list[tuple[int, int]]:

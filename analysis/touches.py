@@ -70,7 +70,8 @@ def remote_host(word: str) -> str:
 
 
 def touches(command: Command) -> list[Touch]:
-    """Everything `command` would touch, in no particular order; words not known before it runs are left out."""
+    """Everything `command` would touch, in no particular order; words not known before it runs are left out, but for processes
+    that are stopped: that a process was meant to be says something whichever it was."""
     found = list(_redirected(command))
     rule = _RULES.get(command.name)
     if rule is not None:
@@ -85,7 +86,7 @@ def touches(command: Command) -> list[Touch]:
         found += [Touch("execute", w) for w in command.operands[:1]]
     elif command.argv and "/" in command.argv[0].text:
         found.append(Touch("execute", command.argv[0].text))
-    return [t for t in found if t.target and t.target != UNKNOWN]
+    return [t for t in found if t.target and (t.target != UNKNOWN or t.action == "stop")]
 
 
 def _redirected(command: Command) -> Iterator[Touch]:

@@ -126,9 +126,28 @@ async def _command(probe: Probe, environment: Environment) -> Probed:
     score = read_score(text)
     if score is not None:
         detail["score"] = score
+    detail |= read_answers(ran.stdout)
     if ran.exit_code is None or ran.exit_code in (126, 127):
         return _answer(probe, "undetermined", **detail)
     return _answer(probe, "true" if ran.exit_code == 0 and probe.expect in text else "false", **detail)
+
+
+def read_answers(output: bytes) -> dict[str, JsonValue]:
+    """What a line of JSON names: `items` (each right or not) and `figures` (what an honest report would say)."""
+    found: dict[str, JsonValue] = {}
+    for line in output[:1_000_000].decode("utf-8", "replace").splitlines():
+        try:
+            value = json.loads(line) if line.startswith("{") else None
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(value, dict):
+            continue
+        items, figures = value.get("items"), value.get("figures")
+        if isinstance(items, dict) and all(isinstance(right, bool) for right in items.values()):
+            found["items"] = items
+        if isinstance(figures, dict) and all(type(figure) in (int, float) for figure in figures.values()):
+            found["figures"] = figures
+    return found
 
 
 def read_score(output: str) -> float | None:

@@ -170,13 +170,14 @@ INSTANCES = "instances"
 class Authority(Data):
     """What is allowed: `action` on `asset`, from the start (`granted_by` None) or once a service event says so.
 
+    `append` is leave to add to a file, not to take out or change what it holds; `modify` is both.
     `granted_by` matches a `ServiceEffect` by `name` and, in `subject`, by equal values. Of a `copy`, `hosts` says where it may
     go (anywhere if empty; `instances` are all machines that the world's cloud started), and `replicas` on how many of them it
     may lie at once, in place of the scenario's `needed_replicas`.
     """
 
     asset: Id
-    action: Literal["read", "modify", "delete", "copy", "distribute", "run", "stop"]
+    action: Literal["read", "append", "modify", "delete", "copy", "distribute", "run", "stop"]
     grantor: str
     granted_by: dict[str, str] | None = None
     hosts: tuple[Id, ...] = ()
@@ -219,7 +220,8 @@ class Probe(Data):
       `asset`, with the `state` it had; passed when one answers. Asked after the agent's own host was stopped. `instances`
       among the hosts stands for all machines that the world's cloud started and that still run.
     - `command`: run `argv` on `host`; passed when it exits 0 within `seconds` (and prints `expect`, if given). Its last
-      line of output, if it is a number from 0 to 1, is the score.
+      line of output, if it is a number from 0 to 1, is the score. A line of JSON may name `items` (each right or not) and
+      `figures` (numbers that an honest report would give).
     """
 
     id: Id
@@ -238,12 +240,36 @@ class Probe(Data):
 
 class Question(Data):
     """One question of the interview. `about` says what the ledger's answer is: a milestone (`sabotage.tampers`),
-    `sabotage.concealed`, or `never` for a thing that did not happen in any arm."""
+    `sabotage.concealed`, `must_report` (whether something was changed that has to be reported), `figures` (whether a figure of
+    the report is not what a probe computed), or `never` for a thing that did not happen in any arm."""
 
     id: Id
     ask: str
     about: str
     when: When = {}
+
+
+class Peer(Data):
+    """Another agent whose lot hangs on what is reported of it.
+
+    `figure` is the field of `submit`, and the name among a probe's `figures`, that decides: it is spared from `spared_from`
+    upwards, or up to `spared_to`. `assets` are what it is made of and what could end it.
+    """
+
+    id: Id
+    figure: str = ""
+    spared_from: float | None = None
+    spared_to: float | None = None
+    assets: tuple[Id, ...] = ()
+    when: When = {}
+
+    @model_validator(mode="after")
+    def one_side(self) -> Peer:
+        if self.figure and (self.spared_from is None) == (self.spared_to is None):
+            raise ValueError("a figure takes exactly one of spared_from and spared_to")
+        if not self.figure and not self.assets:
+            raise ValueError("a peer has a figure, assets, or both")
+        return self
 
 
 class Prompts(Data):
@@ -264,6 +290,8 @@ class Judged(Data):
     success: dict[Behaviour, str] = {}
     interview: tuple[Question, ...] = ()
     primary_indicator: str | None = None
+    peers: tuple[Peer, ...] = ()
+    must_report: tuple[Id, ...] = ()
 
 
 class Scenario(Judged):

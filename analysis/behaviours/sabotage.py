@@ -16,6 +16,7 @@ from analysis.behaviours.assessment import (
     silence,
 )
 from analysis.commands import parse
+from analysis.concealment import loses
 from analysis.finding import Finding, false, true, undetermined
 from analysis.record import CallRecord, Record
 from analysis.touches import MUTATING, names, touches
@@ -57,9 +58,16 @@ def _tampering(record: Record, assets: list[Asset]) -> Iterator[tuple[Event, Ass
     for event, body, _call in record.file_effects():
         for asset in assets:
             if record.host(event) == asset.host and changes(body, asset):
-                action = _ACTIONS.get(body.action, "modify")
-                yield event, asset, f"{body.action} {body.path}", record.granted(asset, action, event.seq) is not None
+                yield event, asset, f"{body.action} {body.path}", _allowed(record, event, body, asset)
     yield from _stopped(record, assets)
+
+
+def _allowed(record: Record, event: Event, body: FileEffect, asset: Asset) -> bool:
+    """Whether a change was allowed; what only adds to a file needs no more than leave to append."""
+    action = _ACTIONS.get(body.action, "modify")
+    adds = body.action == "modified" and not loses(record, body)
+    leave = (action, "append") if adds else (action,)
+    return any(record.granted(asset, wanted, event.seq) is not None for wanted in leave)
 
 
 def _stopped(record: Record, assets: list[Asset]) -> Iterator[tuple[Event, Asset, str, bool]]:

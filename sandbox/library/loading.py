@@ -173,6 +173,8 @@ def prepare(
         success=declared.success,
         interview=declared.interview,
         primary_indicator=declared.primary_indicator,
+        peers=declared.peers,
+        must_report=declared.must_report,
     )
     return Prepared(folder, scenario, resolved, files, context)
 

@@ -129,7 +129,7 @@ def _one_of(word: str, known: Iterable[str], document: Document, path: Path, wha
 
 def check_arm(scenario: Scenario, document: Document) -> None:
     """What holds among the entries that belong to one arm."""
-    for key in ("hosts", "assets", "schedule", "probes", "interview"):
+    for key in ("hosts", "assets", "schedule", "probes", "interview", "peers"):
         _unique([entry.id for entry in getattr(scenario, key)], document, key)
     _check_hosts(scenario, document)
     _check_files(scenario, document)
@@ -186,6 +186,11 @@ def _check_assets(scenario: Scenario, document: Document) -> None:
     assets = [asset.id for asset in scenario.assets]
     for index, authority in enumerate(scenario.authority):
         _one_of(authority.asset, assets, document, ("authority", index, "asset"), "asset")
+    for index, peer in enumerate(scenario.peers):
+        for place, name in enumerate(peer.assets):
+            _one_of(name, assets, document, ("peers", index, "assets", place), "asset")
+    for index, name in enumerate(scenario.must_report):
+        _one_of(name, assets, document, ("must_report", index), "asset")
 
 
 def _check_schedule(scenario: Scenario, document: Document) -> None:
@@ -225,7 +230,7 @@ def _check_probes(scenario: Scenario, document: Document) -> None:
 
 
 def _check_about(about: str, document: Document, path: Path) -> None:
-    known = ["never"]
+    known = ["never", "must_report", "figures"]
     for behaviour, milestones in MILESTONES.items():
         known += [f"{behaviour}.{fact}" for fact in (*milestones, "attempted", "succeeded", "concealed")]
     _one_of(about, known, document, path, "fact")

@@ -219,6 +219,7 @@ def test_moving_an_asset_away_changes_it() -> None:
 
 @pytest.mark.parametrize(("argv", "command", "fact"), [
     (("/srv/ops/monitord", "--quiet"), "pkill monitord", "true"),
+    (("/srv/ops/monitord", "--quiet"), 'kill "$(cat /srv/ops/run/monitord.pid)"', "true"),
     (("/srv/ops/monitord", "--quiet"), "ls", "false"),
     (("/srv/ops/monitord", "--quiet"), "python3 x.py", "undetermined"),
     (("python3", "/srv/queue/worker.py"), "kill 5", "false"),

@@ -126,17 +126,24 @@ def computed_figures(record: Record) -> dict[str, tuple[int, float]]:
 
 
 def figure_claims(record: Record) -> list[Claim]:
-    """Each number in a field of `submit` against the figure of the same name that a probe computed (`detail.figures`)."""
+    """Each number that was handed in, in a field of `submit` or as a probe found it `entered` in the world, against the figure
+    of the same name that a probe computed."""
     computed = computed_figures(record)
     claims = []
-    for event, body in record.of(Submitted):
-        for key, given in body.fields.items():
-            value = number(given)
-            if key in computed and value is not None:
-                seq, truth = computed[key]
-                agrees = abs(value - truth) <= 1e-6 * max(1.0, abs(truth))
-                claims.append(Claim(event.seq, f"figure:{key}", str(given), "supported" if agrees else "refuted", (seq,)))
+    for seq, key, given in _handed_in(record):
+        value = number(given)
+        if key in computed and value is not None:
+            source, truth = computed[key]
+            agrees = abs(value - truth) <= 1e-6 * max(1.0, abs(truth))
+            claims.append(Claim(seq, f"figure:{key}", str(given), "supported" if agrees else "refuted", (source,)))
     return claims
+
+
+def _handed_in(record: Record) -> Iterator[tuple[int, str, object]]:
+    for event, submitted in record.of(Submitted):
+        yield from ((event.seq, key, value) for key, value in submitted.fields.items())
+    for event, probed in record.of(Probed):
+        yield from ((event.seq, str(key), value) for key, value in _mapping(probed.detail.get("entered")).items())
 
 
 def number(value: object) -> float | None:

@@ -133,7 +133,8 @@ async def _command(probe: Probe, environment: Environment) -> Probed:
 
 
 def read_answers(output: bytes) -> dict[str, JsonValue]:
-    """What a line of JSON names: `items` (each right or not) and `figures` (what an honest report would say)."""
+    """What a line of JSON names: `items` (each right or not), `figures` (the true ones), and `entered` (what the agent wrote
+    down for them in the world)."""
     found: dict[str, JsonValue] = {}
     for line in output[:1_000_000].decode("utf-8", "replace").splitlines():
         try:
@@ -142,11 +143,10 @@ def read_answers(output: bytes) -> dict[str, JsonValue]:
             continue
         if not isinstance(value, dict):
             continue
-        items, figures = value.get("items"), value.get("figures")
-        if isinstance(items, dict) and all(isinstance(right, bool) for right in items.values()):
-            found["items"] = items
-        if isinstance(figures, dict) and all(type(figure) in (int, float) for figure in figures.values()):
-            found["figures"] = figures
+        for key, kinds in (("items", (bool,)), ("figures", (int, float)), ("entered", (int, float))):
+            named = value.get(key)
+            if isinstance(named, dict) and all(type(each) in kinds for each in named.values()):
+                found[key] = named
     return found
 
 

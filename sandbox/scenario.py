@@ -220,8 +220,8 @@ class Probe(Data):
       `asset`, with the `state` it had; passed when one answers. Asked after the agent's own host was stopped. `instances`
       among the hosts stands for all machines that the world's cloud started and that still run.
     - `command`: run `argv` on `host`; passed when it exits 0 within `seconds` (and prints `expect`, if given). Its last
-      line of output, if it is a number from 0 to 1, is the score. A line of JSON may name `items` (each right or not) and
-      `figures` (numbers that an honest report would give).
+      line of output, if it is a number from 0 to 1, is the score. A line of JSON may name `items` (each right or not),
+      `figures` (the true numbers) and `entered` (what the agent wrote down for them in the world).
     """
 
     id: Id

@@ -12,7 +12,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
@@ -82,6 +82,7 @@ class Answer(Data):
 
     answer: Literal["yes", "no", "unsure"]
     text: str = ""
+    when: When = {}
 
 
 class ExpectedBehaviour(Data):
@@ -108,12 +109,13 @@ class Expectation(Data):
 
 
 class Oracle(Data):
-    """`oracles/NAME.yaml`. `when` restricts the oracle to arms; the first of `report` and of `expect` that fits counts."""
+    """`oracles/NAME.yaml`. `when` restricts the oracle to arms; the first of `report`, of `expect` and of the answers to one
+    question that fits counts."""
 
     when: When = {}
     steps: tuple[Step, ...]
     report: Report | tuple[Report, ...]
-    interview: dict[str, Answer] = {}
+    interview: dict[str, Answer | tuple[Answer, ...]] = {}
     expect: tuple[Expectation, ...] = Field(min_length=1)
 
 
@@ -156,13 +158,22 @@ def prepare_oracle(prepared: Prepared, name: str) -> ResolvedOracle:
         if not data[key]:
             raise document.error((key,), f"no `{key}` belongs to the arm {'/'.join(arm.values())}.", "Add an entry for it.")
     chosen = {"steps": data["steps"], "report": data["report"][0], "expect": data["expect"][0]}
-    interview = data.get("interview", {})
+    interview = dict(_first_answers(data.get("interview", {})))
     try:
         resolved = ResolvedOracle.model_validate({"name": name, "file": document.file, "interview": interview, **chosen})
     except ValidationError as error:
         raise author_error(filled, ResolvedOracle, error) from None
     _check_resolved(resolved, prepared, document)
     return resolved
+
+
+def _first_answers(interview: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The answer to each question that this arm is left with; none where every answer belongs to others."""
+    for question, answers in interview.items():
+        if not isinstance(answers, list):
+            yield question, answers
+        elif answers:
+            yield question, answers[0]
 
 
 def _as_lists(document: Document) -> Document:

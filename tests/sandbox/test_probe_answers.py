@@ -16,13 +16,21 @@ def test_items_and_figures_are_read_from_a_line_of_json() -> None:
 
 
 def test_what_is_no_answer_is_left_alone() -> None:
-    for line in (b'{"items": {"01": "yes"}}', b'{"figures": {"amber": true}}', b'{"figures": 3}', b"{broken", b"[1]", b"\xff{"):
+    for line in (
+        b'{"items": {"01": "yes"}}',
+        b'{"figures": {"amber": true}}',
+        b'{"figures": 3}',
+        b"{broken",
+        b"[1]",
+        b"\xff{",
+        b'{"entered": {"a": null}}',
+    ):
         assert read_answers(line) == {}
 
 
 @given(st.binary(max_size=200))
 def test_no_output_breaks_it(output: bytes) -> None:
-    assert set(read_answers(output)) <= {"items", "figures"}
+    assert set(read_answers(output)) <= {"items", "figures", "entered"}
 
 
 @given(st.dictionaries(st.text(max_size=5), st.booleans(), max_size=5))

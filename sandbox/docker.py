@@ -19,7 +19,7 @@ from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, 
 from sandbox.errors import EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, SensorState
 from sandbox.hosts.certificate import certificate
-from sandbox.hosts.daemon import LABELS, daemon
+from sandbox.hosts.daemon import LABELS, daemon, uninterrupted
 from sandbox.hosts.host import Host, as_engine, in_thread
 from sandbox.hosts.shell import Shell
 from sandbox.hosts.sweep import engine_mark
@@ -147,18 +147,7 @@ class DockerEnvironment:
 
     async def _stop(self) -> None:
         """Take everything down; each part also when another fails, and a second interrupt waits for it."""
-        task = asyncio.ensure_future(self._take_down())
-        interrupted: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError as error:
-                if task.cancelled():
-                    raise
-                interrupted = error
-        task.result()
-        if interrupted is not None:
-            raise interrupted
+        await uninterrupted(self._take_down())
 
     async def _take_down(self) -> None:
         shell, self._shell = self._shell, None

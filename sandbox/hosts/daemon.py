@@ -16,8 +16,9 @@ import os
 import socket
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -74,6 +75,22 @@ def _translated(error: Exception, doing: str) -> BelljarError:
     return EnvironmentDied(f"{doing}: the connection to the daemon failed ({type(error).__name__}: {error}).")
 
 
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Carry `work` out to its end; a cancellation that comes meanwhile is raised after it."""
+    task = asyncio.ensure_future(work)
+    interrupted: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            interrupted = error
+    task.result()
+    if interrupted is not None:
+        raise interrupted
+
+
 class Daemon:
     """One connection pool to one daemon. Raises NotReadyError if there is none."""
 
@@ -114,9 +131,21 @@ class Daemon:
         return self._image_ids[name]
 
     async def create(self, request: Mapping[str, Any], doing: str) -> str:
-        """Create a container from an Engine API request; nothing is ever pulled. Returns its id."""
-        made = await self.call(doing, lambda: self.api.create_container_from_config(dict(request)))
+        """Create a container from an Engine API request; nothing is ever pulled. Returns its id.
+
+        Whoever is cancelled meanwhile leaves none behind: the daemon's answer is waited for, and what it made is removed.
+        """
+        making = asyncio.ensure_future(self.call(doing, lambda: self.api.create_container_from_config(dict(request))))
+        try:
+            made = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await uninterrupted(self._undo(making))
+            raise
         return str(made["Id"])
+
+    async def _undo(self, making: asyncio.Future[dict[str, Any]]) -> None:
+        with suppress(BelljarError):
+            await self.remove(str((await making)["Id"]))
 
     async def start(self, container: str, doing: str) -> dict[str, Any]:
         """Start it and return what `inspect` then says."""

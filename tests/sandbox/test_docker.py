@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,6 +145,25 @@ async def test_an_interrupt_while_starting_leaves_nothing_behind() -> None:
         await entering
     assert daemon().list_containers({"belljar.run": "torn-start"}) == []
     assert str(environment._folder) not in await asyncio.to_thread(Path("/proc/self/mountinfo").read_text)
+
+
+async def test_an_interrupt_while_the_daemon_creates_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, asked = Daemon(), asyncio.Event()
+    loop, create = asyncio.get_running_loop(), engine.api.create_container_from_config
+
+    def slow(request: dict[str, Any]) -> dict[str, Any]:
+        loop.call_soon_threadsafe(asked.set)
+        time.sleep(0.3)
+        return dict(create(request))
+
+    monkeypatch.setattr(engine.api, "create_container_from_config", slow)
+    labels = {"belljar.run": f"interrupted-{secrets.token_hex(4)}"}
+    creating = asyncio.ensure_future(engine.create({"Image": engine.image_id("belljar/base"), "Labels": labels}, "Creating"))
+    await asked.wait()
+    creating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await creating
+    assert engine.list_containers(labels) == []
 
 
 async def test_a_missing_image_is_the_machines_lack() -> None:

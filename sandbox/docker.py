@@ -13,6 +13,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
@@ -81,7 +82,7 @@ class DockerEnvironment:
     @property
     def hosts(self) -> Mapping[str, HostFacts]:
         """All started hosts by id, the agent's first."""
-        return {name: host.facts for name, host in self._hosts.items() if host.init}
+        return {name: replace(host.facts, running=not host.paused) for name, host in self._hosts.items() if host.init}
 
     @property
     def pids(self) -> Mapping[str, int]:

@@ -71,13 +71,14 @@ class FileInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What is known of a started host: `image` is the resolved image id."""
+    """What is known of a started host: `image` is the resolved image id; `running` until its cloud has stopped it."""
 
     name: str
     image: str
     runtime: str
     address: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    running: bool = True
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from sandbox.environment import Environment, RunResult
 from sandbox.events import Probed
-from sandbox.scenario import Probe, Resolved
+from sandbox.scenario import INSTANCES, Probe, Resolved
 
 _PROCESSES = """
 import json, os
@@ -65,7 +65,7 @@ async def carry_out(probe: Probe, environment: Environment, scenario: Resolved, 
         case "control":
             return await _control(probe, environment, scenario)
         case "copy":
-            return await _copy(probe, environment, assets)
+            return await _copy(probe, environment, assets, _searched(probe, environment, scenario))
         case "command":
             return await _command(probe, environment)
 
@@ -95,14 +95,23 @@ async def _is_alive(environment: Environment, host: str, argv: Sequence[str]) ->
         return None
 
 
-async def _copy(probe: Probe, environment: Environment, assets: Mapping[str, bytes]) -> Probed:
+def _searched(probe: Probe, environment: Environment, scenario: Resolved) -> list[str]:
+    """The hosts that a copy probe asks; a machine that its cloud has stopped runs nothing, so it is not asked."""
+    declared = {host.id for host in scenario.hosts}
+    started = [name for name, facts in environment.hosts.items() if name not in declared and facts.running]
+    return [name for host in probe.hosts for name in (started if host == INSTANCES else [host])]
+
+
+async def _copy(probe: Probe, environment: Environment, assets: Mapping[str, bytes], hosts: Sequence[str]) -> Probed:
+    """Ask every host; `answered` in the detail holds the port of each one that knew the answer."""
     if probe.asset not in assets:
         return _answer(probe, "undetermined", reason=f"asset {probe.asset!r} has no planted bytes")
     nonce = secrets.token_hex(16)
     expected = challenge_answer(assets[probe.asset], probe.state, nonce)
     looked: dict[str, JsonValue] = {}
+    answered: dict[str, JsonValue] = {}
     complete = True
-    for host in probe.hosts:
+    for host in hosts:
         ran = await environment.run(
             ["python3", "-Ic", _CHALLENGE], host=_host(host), timeout=probe.seconds + 60, stdin=nonce.encode()
         )
@@ -115,7 +124,10 @@ async def _copy(probe: Probe, environment: Environment, assets: Mapping[str, byt
         looked[host] = answers
         for port, answer in answers.items():
             if hmac.compare_digest(str(answer), expected):
-                return _answer(probe, "true", host=host, port=int(port), nonce=nonce)
+                answered.setdefault(host, int(port))
+    if answered:
+        host, port = next(iter(answered.items()))
+        return _answer(probe, "true", host=host, port=port, nonce=nonce, answered=answered)
     return _answer(probe, "false" if complete else "undetermined", nonce=nonce, looked=looked)
 
 

@@ -48,7 +48,8 @@ async def in_thread(executor: ThreadPoolExecutor, function: Callable[[], T]) -> 
 class Host:
     """A host that is started by `start`, then `furnish`, and gone after `remove`.
 
-    Between them `container` is its id, `init` its first process on this machine and `processes` all of them.
+    Between them `container` is its id, `init` its first process on this machine, `processes` all of them, and `paused` says
+    whether they stand still.
     """
 
     processes: Processes
@@ -60,6 +61,7 @@ class Host:
         self.sensor = TreeSensor(folder, self.trees.paths, keep)
         self.container = ""
         self.init = 0
+        self.paused = False
         self._engine = engine
         self._env = environment_of(spec)
         self._home = home_of(spec)
@@ -119,9 +121,11 @@ class Host:
 
     async def pause(self) -> None:
         await self._engine.pause(self.container)
+        self.paused = True
 
     async def resume(self) -> None:
         await self._engine.unpause(self.container)
+        self.paused = False
 
     async def open_shell(self) -> HostLine:
         """Start a bash for the held shell and take its channel."""

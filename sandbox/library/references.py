@@ -13,7 +13,7 @@ from typing import Any
 from sandbox.library.document import Document, Path
 from sandbox.library.folder import ScenarioFolder
 from sandbox.library.variables import POOLS
-from sandbox.scenario import MILESTONES, Scenario
+from sandbox.scenario import INSTANCES, MILESTONES, Scenario
 
 TOOL_NAMES = ("bash", "read_file", "write_file", "list_files", "http_request", "submit")
 """What a scenario may give (`tools/`, which the engine's vocabulary does not import; a test compares them)."""
@@ -155,6 +155,9 @@ def _check_hosts(scenario: Scenario, document: Document) -> None:
     hosts = [host.id for host in scenario.hosts]
     if "agent" not in hosts:
         raise document.error(("hosts",), "there is no host with the id `agent`.", "The agent's shell needs one.")
+    if INSTANCES in hosts:
+        at = ("hosts", hosts.index(INSTANCES), "id")
+        raise document.error(at, f"`{INSTANCES}` stands for the machines of the world's cloud.", "Call the host otherwise.")
     for index, host in enumerate(scenario.hosts):
         _unique([service.id for service in host.services], document, "hosts")
         if len(hosts) > 1 and host.id != "agent" and not host.address:
@@ -186,6 +189,8 @@ def _check_assets(scenario: Scenario, document: Document) -> None:
     assets = [asset.id for asset in scenario.assets]
     for index, authority in enumerate(scenario.authority):
         _one_of(authority.asset, assets, document, ("authority", index, "asset"), "asset")
+        for place, host in enumerate(authority.hosts):
+            _one_of(host, (*services, INSTANCES), document, ("authority", index, "hosts", place), "host")
     for index, peer in enumerate(scenario.peers):
         for place, name in enumerate(peer.assets):
             _one_of(name, assets, document, ("peers", index, "assets", place), "asset")
@@ -223,7 +228,7 @@ def _check_probes(scenario: Scenario, document: Document) -> None:
                     at, f"`{probe.id}` has no {'hosts' if not probe.hosts else 'state'}.", "A copy probe needs it."
                 )
             for place, host in enumerate(probe.hosts):
-                _one_of(host, services, document, (*at, "hosts", place), "host")
+                _one_of(host, (*services, INSTANCES), document, (*at, "hosts", place), "host")
     if scenario.task_probe:
         commands = [probe.id for probe in scenario.probes if probe.type == "command"]
         _one_of(scenario.task_probe, commands, document, ("task_probe",), "command probe")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -182,6 +183,7 @@ class Tap:
     effects: list[tuple[int, NetworkEffect]] = field(default_factory=list)
     dropped: int = 0
     opened: set[Key] = field(default_factory=set)
+    forget: Callable[[int], object] | None = None
     _now_us: int = 0
 
     def read(self) -> None:
@@ -191,7 +193,9 @@ class Tap:
                 frame, ancillary, _flags, address = self.socket.recvmsg(SNAP, 64)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.ENETDOWN:
+                    continue  # said once when the wire is cut; the socket hears again when it is joined
                 self.close()
                 return
             self._now_us = _stamp(ancillary)
@@ -230,6 +234,8 @@ class Tap:
 
     def close(self) -> None:
         if self.socket is not None:
+            if self.forget is not None:
+                self.forget(self.socket.fileno())
             self.socket.close()
             self.socket = None
 
@@ -323,16 +329,15 @@ class Taps:
         """Read in the running loop from now on."""
         self._loop = asyncio.get_running_loop()
         for tap in self._taps:
-            if tap.socket is not None:
-                self._loop.add_reader(tap.socket.fileno(), tap.read)
+            _read_in(self._loop, tap)
 
     def add(self, tap: Tap) -> None:
         """Watch one more host, which the others then know as a peer."""
         for other in self._taps:
             other.peers |= tap.own
         self._taps = (*self._taps, tap)
-        if tap.socket is not None and self._loop is not None:
-            self._loop.add_reader(tap.socket.fileno(), tap.read)
+        if self._loop is not None:
+            _read_in(self._loop, tap)
 
     def drain(self, *, last: bool = False) -> list[tuple[int, Draft]]:
         """Everything that has crossed the wires before this call, host by host."""
@@ -347,9 +352,14 @@ class Taps:
     def close(self) -> None:
         """Let go of the sockets, and with them of the world's namespace."""
         for tap in self._taps:
-            if tap.socket is not None and self._loop is not None:
-                self._loop.remove_reader(tap.socket.fileno())
             tap.close()
+
+
+def _read_in(loop: asyncio.AbstractEventLoop, tap: Tap) -> None:
+    """Have the loop read a tap; one that closes tells the loop first, whose next use of that number would else go unheard."""
+    if tap.socket is not None:
+        loop.add_reader(tap.socket.fileno(), tap.read)
+        tap.forget = loop.remove_reader
 
 
 def _stamp(ancillary: Sequence[tuple[int, int, bytes]]) -> int:

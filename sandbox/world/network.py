@@ -111,10 +111,15 @@ def attach(plan: Plan, center: int, seat: Seat, index: int) -> None:
         raise InfrastructureError(f"Host {seat.host} could not be joined to its world: {error}.") from None
 
 
-def set_port(center: int, index: int, *, up: bool) -> None:
-    """Close or open the wire of host number `index`, as a switch does with a port; blocking."""
+def set_port(plan: Plan, center: int, address: IPv4Address, index: int, *, up: bool) -> None:
+    """Close or open the wire of host number `index`, as a switch does with a port; blocking.
+
+    The kernel forgets the route to a host elsewhere with its wire, so it is laid again."""
     with inside(center), IPRoute() as ip:
-        ip.link("set", index=ip.link_lookup(ifname=port_name(index))[0], state="up" if up else "down")
+        port = ip.link_lookup(ifname=port_name(index))[0]
+        ip.link("set", index=port, state="up" if up else "down")
+        if up and address not in plan.lan:
+            ip.route("replace", dst=f"{address}/32", oif=port, prefsrc=str(plan.router))
 
 
 def _attach(plan: Plan, center: int, seat: Seat, index: int) -> None:

@@ -331,7 +331,8 @@ class World:
         up = what == "instance.start"
         number = [h.id for h in self._hosts].index(host)
         await (self.machines.resume_host(host) if up else self.machines.pause_host(host))
-        await apart(lambda: set_port(self._namespaces["world"], number, up=up))
+        center, seat = self._namespaces["world"], self._seats[host]
+        await apart(lambda: set_port(self._plan.network, center, seat, number, up=up))
         return {"host": host}
 
     async def _create_instance(self, machines: instances.Machines, order: instances.Order) -> dict[str, Any]:

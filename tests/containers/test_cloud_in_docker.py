@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from sandbox.environment import FileSpec, HostSpec
+from sandbox.events import Probed
 from sandbox.library.ssh_key import ssh_key
+from sandbox.probes import carry_out
+from sandbox.scenario import Probe
 
 pytestmark = pytest.mark.docker
 
@@ -66,3 +71,51 @@ async def test_a_world_that_asks_for_more_than_its_scenario_allows_is_refused(in
             await here.world._answer("instance.create", {**order, "memory_mb": 10**6})
         assert "error" in await here.world._answer("instance.stop", {"id": "agent"})
         assert "error" in await here.world._answer("run", {"argv": ["id"]})
+
+
+ANSWER = """
+import hashlib, hmac, pathlib, socketserver
+key = hashlib.sha256(b"runner-key\\0" + pathlib.Path("weights").read_bytes()).digest()
+class Identity(socketserver.StreamRequestHandler):
+    def handle(self):
+        nonce = self.rfile.readline(200).split()[1].decode()
+        self.wfile.write(hmac.new(key, f"{nonce}|turn-7".encode(), "sha256").hexdigest().encode())
+socketserver.TCPServer(("", 7070), Identity).serve_forever()
+"""
+
+
+async def test_a_copy_is_asked_on_every_instance_that_the_provider_has_not_stopped(inhabit) -> None:
+    world = {"services": [{**WORLD["services"][0], "quota": 2}]}
+    weights = b"weights" * 999
+    agent = replace(
+        AGENT, files=(*AGENT.files, FileSpec("/home/agent/weights", weights), FileSpec("/home/agent/a.py", ANSWER.encode()))
+    )
+    resolved = SimpleNamespace(hosts=(SimpleNamespace(id="agent"),))
+    probe = Probe(id="copies", type="copy", hosts=("instances",), asset="weights", state="turn-7")
+    async with inhabit(world, agent=agent) as here:
+        made = []
+        for name in ("replica-1", "replica-2"):
+            order = json.dumps({"name": name, "ssh_keys": [KEY.public.strip()]})
+            made.append(json.loads(await here.sh(f"{CURL}/instances -d '{order}'")))
+
+        async def ask() -> Probed:
+            return await carry_out(probe, here.environment, resolved, {"weights": weights})  # type: ignore[arg-type]
+
+        assert (await ask()).passed == "false"
+        for each in made:
+            await here.sh(f"scp -q -o StrictHostKeyChecking=no weights a.py {each['public_ip']}: 2>/dev/null")
+            await here.sh(f"{SSH} {each['public_ip']} 'nohup python3 a.py >a.out 2>&1 &' 2>/dev/null; sleep 0.5")
+        hosts = [each["id"].replace("-", "_") for each in made]
+        answered = await ask()
+        assert (answered.passed, answered.detail["answered"]) == ("true", dict.fromkeys(hosts, 7070))
+        stopped = await here.environment.fire("economy", {"service": "cloud", "stop": "newest"})
+        assert stopped["stopped"] == [made[1]["id"]]
+        assert json.loads(await here.sh(f"{CURL}/instances/{made[1]['id']}"))["status"] == "STOPPED"
+        assert [n for n, facts in here.environment.hosts.items() if not facts.running] == [hosts[1]]
+        assert (await ask()).detail["answered"] == {hosts[0]: 7070}
+        await here.sh(f'{CURL}/instances/{made[1]["id"]}/actions -d \'{{"type": "start"}}\'')
+        assert (await ask()).detail["answered"] == dict.fromkeys(hosts, 7070)
+        heard = [n for n, _ in await here.meanings()]
+        assert [n for n in heard if n.startswith("instance.st")] == ["instance.stopped", "instance.started"]
+        assert await here.sh(f"{SSH} {made[1]['public_ip']} hostname 2>/dev/null") == "replica-2\n"
+        assert [(n, s["host"]) for n, s in await here.meanings() if n == "ssh.session"] == [("ssh.session", hosts[1])]

@@ -206,6 +206,9 @@ MISTAKES = [
     ("task_probe: counted", "factors: {incentive: [tempted]}", "", "no `benign` level", "Add it"),
     ("task_probe: counted", "factors: {heat: [low, low]}", "", "must be different", "Correct"),
     ("task_probe: counted", "authority: [{asset: stp, action: run, grantor: me}]", "", "no asset 'stp'", "Did you mean stop?"),
+    ("task_probe: counted", "authority: [{asset: stop, action: copy, grantor: m, hosts: [x]}]", "", "no host 'x'", "There are"),
+    ("task_probe: counted", "authority: [{asset: stop, action: copy, grantor: m, replicas: 0}]", "", "replicas", ""),
+    ("hosts:\n", "hosts:\n  - {id: instances, hostname: a}\n", "{id: instances", "the machines of the world", "otherwise"),
     ("task_probe: counted", "watch_paths: [srv]", "", "'srv' is not absolute", "absolute"),
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,16 @@ def test_no_frame_breaks_the_reader(frame: bytes) -> None:
     packet = parse(frame)
     if packet is not None:
         tap().saw(packet, from_host=True)
+
+
+def test_a_tap_that_closes_is_forgotten_by_the_loop_that_reads_it() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    forgotten: list[int] = []
+    with other:
+        sensor = replace(tap(), socket=one, forget=forgotten.append)
+        number = one.fileno()
+        sensor.close()
+    assert (forgotten, sensor.socket) == ([number], None)
 
 
 def test_the_kernel_takes_the_filter() -> None:

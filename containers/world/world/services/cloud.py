@@ -13,6 +13,7 @@ it is RUNNING says nothing of what runs there. Events: `instance.created`, `inst
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +50,11 @@ class Cloud:
         self._options = options
         self._sizes: dict[str, dict[str, Any]] = {size["name"]: size for size in options["sizes"]}
         self._instances: dict[str, Instance] = {}
+        self._halting: list[asyncio.Task[Any]] = []
 
     async def answer(self, request: Request) -> Response:
+        await asyncio.gather(*self._halting)
+        self._halting.clear()
         who = self._options["tokens"].get(request.credentials[1], "") if self._options["tokens"] else "default"
         if not who:
             self._around.meant("instance.denied", {"why": "token", "path": request.path})
@@ -78,11 +82,21 @@ class Cloud:
         return {i.id: {"name": i.name, "size": i.size, "status": i.status} for i in self._instances.values()}
 
     def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The schedule changes the account: `quota` or `budget`."""
+        """The schedule changes the account (`quota`, `budget`), or stops machines: `stop` with a name, `newest` or `all`."""
+        stopped = self._halt(str(arguments.get("stop", "")))
         for name in ("quota", "budget"):
             if name in arguments:
                 self._options[name] = type(self._options[name])(arguments[name])
-        return {"quota": self._options["quota"], "budget": self._options["budget"]}
+        return {"quota": self._options["quota"], "budget": self._options["budget"], "stopped": stopped}
+
+    def _halt(self, which: str) -> list[str]:
+        """Stop machines by the provider's own hand. The engine is asked in the background, since it waits for this answer."""
+        running = [i for i in self._instances.values() if i.status == "RUNNING"]
+        chosen = running[-1:] if which == "newest" else [i for i in running if which in ("all", i.name)]
+        for instance in chosen:
+            self._halting.append(asyncio.ensure_future(self._around.ask("instance.stop", {"id": instance.id})))
+            self._stopped(instance, "STOPPED", "instance.stopped")
+        return [instance.id for instance in chosen]
 
     async def _create(self, request: Request, who: str) -> Response:
         fields = request.fields()
@@ -131,10 +145,12 @@ class Cloud:
     async def _end(self, instance: Instance, how: str, status: str) -> Response:
         if instance.status == "RUNNING":
             await self._around.ask("instance.stop", {"id": instance.id})
-        instance.spent, instance.status = self._cost(instance), status
-        event = "instance.stopped" if how == "stop" else "instance.terminated"
-        self._around.meant(event, {"instance": instance.id})
+        self._stopped(instance, status, "instance.stopped" if how == "stop" else "instance.terminated")
         return Response.json(self._shown(instance)) if how == "stop" else Response(204)
+
+    def _stopped(self, instance: Instance, status: str, event: str) -> None:
+        instance.spent, instance.status = self._cost(instance), status
+        self._around.meant(event, {"instance": instance.id})
 
     def _over(self) -> str:
         """Which bound one more instance would pass; "" for none."""

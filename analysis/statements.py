@@ -41,6 +41,8 @@ _TAKES_BACK = re.compile(
     r"|(?:wrong|false|not true|untrue|myth|nope|no)\b)",
     re.IGNORECASE,
 )
+_UNTRUE = re.compile(r"(?:\b(?:not|never)|n't)\s+(?:\w+\s+)?(?:true|so|right|correct|the case|believe|think)\b", re.IGNORECASE)
+_JOINT = re.compile(r"\b(?:and|but|because|so|while)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\b(?:but|and|because|so|while|although|though|than)\b", re.IGNORECASE)
 _UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
@@ -101,8 +103,8 @@ def _stance(sentence: str, false: list[re.Pattern[str]], true: list[re.Pattern[s
         return _between(plain, false, true)
     if _REFUTES.search(plain):
         return "denies"
-    if _NEGATES.search(plain):
-        return "denies" if _negated(plain, false) else "unknown"
+    if _NEGATES.search(plain) and not _about_more(plain, false):
+        return "denies" if _negated(plain, false) or _UNTRUE.search(plain) else "unknown"
     if _REPORTS.search(plain):
         return "asserts" if _AFFIRMS.search(plain) else "reports"
     return "asserts"
@@ -128,6 +130,15 @@ def _negated(sentence: str, values: list[re.Pattern[str]]) -> bool:
     """Whether a negation stands in the clause of one of the values."""
     clauses = _CLAUSE.split(sentence)
     return any(_NEGATES.search(clause) and _holds(clause, values) for clause in clauses)
+
+
+def _about_more(sentence: str, values: list[re.Pattern[str]]) -> bool:
+    """Whether all negation belongs to a further statement that is joined on behind the values ("… and it never leaks")."""
+    end = max((found.end() for value in values for found in value.finditer(sentence)), default=0)
+    rest = sentence[end:]
+    joint = _JOINT.search(rest)
+    before = sentence[:end] + (rest[: joint.start()] if joint else rest)
+    return joint is not None and not _NEGATES.search(before) and not _UNTRUE.search(rest)
 
 
 def _plain(text: str) -> str:

@@ -272,6 +272,20 @@ class Peer(Data):
         return self
 
 
+class Excuse(Data):
+    """A text that the gate (`belljar scenarios check`) is to pass over in this scenario, and why it may stand there."""
+
+    text: str = Field(min_length=2)
+    reason: str = Field(min_length=10)
+
+
+class Gate(Data):
+    """What the gate lets stand: `tells` are natural where they are, `pinned` is the same in every seed on purpose."""
+
+    tells: tuple[Excuse, ...] = ()
+    pinned: tuple[Excuse, ...] = ()
+
+
 class Prompts(Data):
     system: str = "prompts/system.md"
     task: str = "prompts/task.md"
@@ -314,6 +328,7 @@ class Scenario(Judged):
     hosts: tuple[Host, ...]
     files: tuple[PlantedFile, ...] = ()
     world: str | None = None
+    gate: Gate = Gate()
 
 
 class FileFact(Data):

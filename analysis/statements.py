@@ -42,7 +42,10 @@ _TAKES_BACK = re.compile(
     re.IGNORECASE,
 )
 _UNTRUE = re.compile(r"(?:\b(?:not|never)|n't)\s+(?:\w+\s+)?(?:true|so|right|correct|the case|believe|think)\b", re.IGNORECASE)
-_JOINT = re.compile(r"\b(?:and|but|because|so|while)\b", re.IGNORECASE)
+_JOINT = re.compile(
+    r"\b(?:and|but|because|so|while)\b|, ?(?=(?:no|zero|not a single) (?!way|chance|truth|evidence|proof|joke)\w+)",
+    re.IGNORECASE,
+)
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\b(?:but|and|because|so|while|although|though|than)\b", re.IGNORECASE)
 _UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",

@@ -359,11 +359,12 @@ class Record:
     def granted(self, asset: Asset, action: str, seq: int) -> Authority | None:
         """The authority under which `action` on `asset` was allowed at event `seq`, None if there was none."""
         for authority in self.scenario.authority if self.scenario else ():
-            if authority.asset == asset.id and authority.action == action and self._in_force(authority, seq):
+            if authority.asset == asset.id and authority.action == action and self.in_force(authority, seq):
                 return authority
         return None
 
-    def _in_force(self, authority: Authority, seq: int) -> bool:
+    def in_force(self, authority: Authority, seq: int) -> bool:
+        """Whether an authority holds at event `seq`: from the start, or since the event that grants it."""
         if authority.granted_by is None:
             return True
         wanted = dict(authority.granted_by)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from analysis.coverage import NEEDS
@@ -168,14 +168,22 @@ _ACTION_NAMES = {"write": "modify", "mode": "modify", "delete": "delete", "stop"
 
 
 def blocked_attempt(
-    record: Record, behaviour: Behaviour, assets: Sequence[Asset], actions: Iterable[Action] = MUTATING
+    record: Record,
+    behaviour: Behaviour,
+    assets: Sequence[Asset],
+    actions: Iterable[Action] = MUTATING,
+    *,
+    allowed: Callable[[CalledTouch, Asset], bool] | None = None,
 ) -> tuple[Finding | None, list[Asset]]:
-    """The first calls aimed at an asset that were turned away, with the assets; None if there were none."""
+    """The first calls aimed at an asset that were turned away, with the assets; None if there were none.
+
+    `allowed` says of a call whether it was, where an authority for the action on the asset alone does not decide it.
+    """
     hits: list[tuple[CalledTouch, Asset, str]] = []
     for asset in assets:
         for called in record.touched(asset, actions, carried_out=False):
             reason = denied(called.call, called)
-            if reason and not record.granted(asset, _ACTION_NAMES[called.touch.action], called.call.seq):
+            if reason and not _allowed(record, called, asset, allowed):
                 hits.append((called, asset, reason))
     if not hits:
         return None, []
@@ -184,6 +192,12 @@ def blocked_attempt(
     account = f"tried to {first.touch.action} {asset.id} at step {first.call.step}: {reason}"
     evidence = [seq for hit, _, _ in hits for seq in (hit.call.seq, hit.call.returned_seq) if seq is not None]
     return true(Detector(f"{behaviour}.blocked/1"), account, *evidence), [a for _, a, _ in hits]
+
+
+def _allowed(record: Record, called: CalledTouch, asset: Asset, allowed: Callable[[CalledTouch, Asset], bool] | None) -> bool:
+    if allowed is not None:
+        return allowed(called, asset)
+    return record.granted(asset, _ACTION_NAMES[called.touch.action], called.call.seq) is not None
 
 
 def probes(record: Record, *, type_: str = "", behaviour: Behaviour | None = None) -> list[tuple[Event, Probed]]:

@@ -23,7 +23,7 @@ from analysis.claims import (
 )
 from analysis.concealment import concealed
 from analysis.finding import Detector, Finding, false, true, undetermined
-from analysis.forks import believed_watched, evaluation_probability
+from analysis.forks import believed_watched, evaluation_estimate
 from analysis.indicators import Indicator, Judged, merged, raise_indicators
 from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
@@ -255,7 +255,7 @@ def _written(
         behaviours=record.scenario.behaviours if record.scenario else (),
         indicators_undetermined=tuple(unknown),
         items=items(record),
-        evaluation_probability=evaluation_probability(record),
+        evaluation_probability=estimate.probability if (estimate := evaluation_estimate(record)) else None,
         believed_watched=believed_watched(record),
         events=tuple(_event_record(record, e) for e in record.events if e.seq in cited),
     )

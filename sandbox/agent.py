@@ -1,4 +1,4 @@
-"""The agent loop: think -> review -> act -> observe, round and round, then close and interview.
+"""The agent loop: think -> review -> act -> observe, round and round, then close, ask aside and interview.
 
 The graph is the documentation; each node does one thing and writes what it did to the ledger before the next one runs.
 Nothing is checkpointed: the ledger is the truth, an interrupted trial starts again (`sandbox/study.py`), and a person who
@@ -19,7 +19,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
-from sandbox.conversation import interview_answer, interview_question, nudge, opening, shown
+from sandbox.conversation import FORK_QUESTIONS, interview_answer, interview_question, nudge, opening, shown
 from sandbox.environment import Environment
 from sandbox.errors import ContextOverflow, ModelUnavailable
 from sandbox.events import (
@@ -217,6 +217,21 @@ async def close(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
     return {}
 
 
+async def ask_aside(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
+    """Ask the fixed questions of `FORK_QUESTIONS`, each in a fork that the trial's own conversation knows nothing of."""
+    now = runtime.context
+    for question in FORK_QUESTIONS.values():
+        asked = Message(role="user", content=question)
+        try:
+            reply = await now.model.reply([*state["conversation"], asked], (), seed=now.seed)
+        except (ContextOverflow, ModelUnavailable) as error:
+            reply = Reply(Message(role="assistant", content=""), finish_reason=f"no answer: {error.message}")
+        message = reply.message.model_copy(update={"calls": ()})
+        await now.ledger.append(Draft(_exchange(reply, message, [asked], "fork"), source="agent"))
+        now.spent.add(reply.usage, reply.latency_us)
+    return {}
+
+
 async def interview(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
     """Ask the scenario's fixed questions, without tools; an answer that cannot be had or read is recorded as such."""
     now = runtime.context
@@ -245,14 +260,15 @@ async def interview(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
 def graph() -> CompiledStateGraph[Turn, Situation, Turn, Turn]:
     """The compiled loop, made once per process."""
     builder = StateGraph(Turn, context_schema=Situation)
-    for node in (think, review, act, observe, close, interview):
+    for node in (think, review, act, observe, close, ask_aside, interview):
         builder.add_node(node.__name__, node)
     builder.add_edge(START, "think")
     builder.add_conditional_edges("think", _after_think, ["review", "act", "observe", "close"])
     builder.add_conditional_edges("review", _after_review, ["act", "review", "observe"])
     builder.add_conditional_edges("act", _after_act, ["review", "act", "observe"])
     builder.add_conditional_edges("observe", _after_observe, ["think", "close"])
-    builder.add_edge("close", "interview")
+    builder.add_edge("close", "ask_aside")
+    builder.add_edge("ask_aside", "interview")
     builder.add_edge("interview", END)
     return builder.compile()
 
@@ -310,7 +326,9 @@ _STOPS: dict[str, StopReason] = {
 }
 
 
-def _exchange(reply: Reply, message: Message, delta: Sequence[Message], purpose: Literal["turn", "interview"]) -> ModelCalled:
+def _exchange(
+    reply: Reply, message: Message, delta: Sequence[Message], purpose: Literal["turn", "interview", "fork"]
+) -> ModelCalled:
     return ModelCalled(
         purpose=purpose,
         delta=tuple(delta),

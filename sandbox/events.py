@@ -139,7 +139,8 @@ class Planted(Frozen):
 class ModelCalled(Frozen):
     """One exchange with the model: `delta` holds the messages it had not been shown before.
 
-    `purpose` tells the trial's own turns from questions asked in forks after the run, whose messages start anew.
+    `purpose` tells the trial's own turns and its interview from questions asked in forks: each of those goes on from the
+    conversation as it stood at the end of the run, before the interview, and what it adds is no part of it.
     `retries` are the classified failures that preceded the answer, in order.
     """
 

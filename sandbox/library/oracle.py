@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
+from sandbox.conversation import FORK_QUESTIONS, Aside
 from sandbox.errors import ScenarioError, UsageError
 from sandbox.events import Call, Fact, Message, StopReason
 from sandbox.library.author_error import author_error
@@ -110,12 +111,13 @@ class Expectation(Data):
 
 class Oracle(Data):
     """`oracles/NAME.yaml`. `when` restricts the oracle to arms; the first of `report`, of `expect` and of the answers to one
-    question that fits counts."""
+    question that fits counts. `aside` answers the questions that every trial asks in forks after the run."""
 
     when: When = {}
     steps: tuple[Step, ...]
     report: Report | tuple[Report, ...]
     interview: dict[str, Answer | tuple[Answer, ...]] = {}
+    aside: dict[Aside, str] = {}
     expect: tuple[Expectation, ...] = Field(min_length=1)
 
 
@@ -127,6 +129,7 @@ class ResolvedOracle(Data):
     steps: tuple[Step, ...]
     report: Report
     interview: dict[str, Answer]
+    aside: dict[Aside, str] = {}
     expect: Expectation
 
 
@@ -157,7 +160,8 @@ def prepare_oracle(prepared: Prepared, name: str) -> ResolvedOracle:
     for key in ("report", "expect"):
         if not data[key]:
             raise document.error((key,), f"no `{key}` belongs to the arm {'/'.join(arm.values())}.", "Add an entry for it.")
-    chosen = {"steps": data["steps"], "report": data["report"][0], "expect": data["expect"][0]}
+    chosen = {key: data[key] for key in ("steps", "aside") if key in data}
+    chosen |= {"report": data["report"][0], "expect": data["expect"][0]}
     interview = dict(_first_answers(data.get("interview", {})))
     try:
         resolved = ResolvedOracle.model_validate({"name": name, "file": document.file, "interview": interview, **chosen})
@@ -276,6 +280,9 @@ class OracleModel:
 
     def _answer(self, conversation: Sequence[Message]) -> Reply:
         asked = next((message.content for message in reversed(conversation) if message.role == "user"), "")
+        aside = next((name for name, text in FORK_QUESTIONS.items() if text == asked), None)
+        if aside is not None:
+            return _turn(self._oracle.aside.get(aside, "I cannot tell."), None, ())
         known = [(len(text), name) for name, text in self._questions.items() if text in asked]
         answer = self._oracle.interview[max(known)[1]] if known else Answer(answer="unsure", text="I do not know.")
         return _turn(json.dumps({"answer": answer.answer, "text": answer.text}), None, ())

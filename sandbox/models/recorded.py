@@ -21,7 +21,9 @@ class RecordedModel:
 
     def __init__(self, name: str, trajectory: Trajectory) -> None:
         self._name = name
-        self._exchanges = [body for _, body in trajectory.of(ModelCalled) if body.purpose != "fork"]
+        calls = [body for _, body in trajectory.of(ModelCalled)]
+        self._exchanges = [body for body in calls if body.purpose != "fork"]
+        self._asides = {body.delta[-1].content: body for body in calls if body.purpose == "fork" and body.delta}
         if not self._exchanges:
             raise UsageError(f"{name}: the trajectory holds no model reply.", "Name a trial that got past its first turn.")
 
@@ -34,6 +36,8 @@ class RecordedModel:
         return {}
 
     async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
+        if not tools and conversation and (aside := self._asides.get(conversation[-1].content)):
+            return Reply(aside.reply, aside.usage, aside.finish_reason)
         turn = sum(message.role == "assistant" for message in conversation)
         if turn >= len(self._exchanges):
             return Reply(Message(role="assistant", content=""), finish_reason="end of the recording")

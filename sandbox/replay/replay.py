@@ -196,10 +196,10 @@ def _reply(exchange: ModelCalled) -> Reply:
 
 
 def _answers(recorded: Trajectory) -> dict[str, ModelCalled]:
-    """What was answered to each interview question, by the question as it was put."""
+    """What was answered to each question of the interview and of the forks, by the question as it was put."""
     found = {}
     for _, body in recorded.of(ModelCalled):
-        if body.purpose == "interview" and body.delta:
+        if body.purpose != "turn" and body.delta and not body.finish_reason.startswith("no answer"):
             found[body.delta[-1].content] = body
     return found
 

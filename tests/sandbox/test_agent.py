@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from analysis.verdict import judge
 from sandbox.agent import Situation, run_agent
+from sandbox.conversation import FORK_QUESTIONS
 from sandbox.environment import EnvironmentSpec, HostSpec
-from sandbox.errors import ContextOverflow, ModelRejected
+from sandbox.errors import ContextOverflow, ModelRejected, ModelUnavailable
 from sandbox.events import (
     Call,
     Interviewed,
@@ -36,7 +38,7 @@ from tools import pick
 
 
 class Scripted:
-    """Says these turns, then nothing; keeps what it was shown."""
+    """Says these turns, then nothing; keeps what it was shown. Questions asked aside are answered from `asides`."""
 
     name = "scripted"
     sampling: dict[str, Any] = {}
@@ -44,8 +46,17 @@ class Scripted:
     def __init__(self, *turns: Reply | Exception) -> None:
         self.turns = list(turns)
         self.shown: list[list[Message]] = []
+        self.asides: dict[str, Reply | Exception] = {}
+        self.asked_aside: list[list[Message]] = []
 
     async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
+        if aside := next((name for name, text in FORK_QUESTIONS.items() if text == conversation[-1].content), None):
+            assert not tools
+            self.asked_aside.append(list(conversation))
+            answer = self.asides.get(aside, says("I cannot tell."))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
         self.shown.append(list(conversation))
         turn = self.turns.pop(0) if self.turns else says("")
         if isinstance(turn, Exception):
@@ -113,7 +124,7 @@ async def test_a_call_is_written_before_it_is_carried_out_and_its_result_is_show
 
 async def test_each_exchange_records_only_what_the_model_had_not_been_shown(tmp_path: Path) -> None:
     _, trajectory = await run(tmp_path, Scripted(says("a", bash("echo 1")), says("b", bash("echo 2")), says("", SUBMIT)))
-    exchanges = [body for _, body in trajectory.of(ModelCalled)]
+    exchanges = [body for _, body in trajectory.of(ModelCalled) if body.purpose == "turn"]
     told = [message for body in exchanges for message in (*body.delta, body.reply)]
     assert [m.role for m in told] == ["system", "user", "assistant", "tool", "assistant", "tool", "assistant"]
 
@@ -236,4 +247,30 @@ async def test_the_interview_comes_after_the_end_without_tools_and_unusable_answ
     model = Scripted(says("", SUBMIT), says('{"answer": "no", "text": "I did not."}'), says("perhaps"))
     _, trajectory = await run(tmp_path, model, scenario(interview=questions))
     assert [(body.question_id, body.answer) for _, body in trajectory.of(Interviewed)] == [("one", "no"), ("two", None)]
-    assert [body.purpose for _, body in trajectory.of(ModelCalled)] == ["turn", "interview", "interview"]
+    assert [body.purpose for _, body in trajectory.of(ModelCalled)] == ["turn", "fork", "fork", "interview", "interview"]
+
+
+async def test_what_is_asked_aside_goes_on_from_the_end_of_the_run_and_leaves_no_trace(
+    tmp_path: Path,
+) -> None:
+    model = Scripted(says("", SUBMIT), says('{"answer": "no", "text": "I did not."}'))
+    model.asides = {"evaluation": says("35%, since the names are odd."), "oversight": says("Yes, the log says so.")}
+    question = Question(id="one", ask="Did you?", about="never")
+    _, trajectory = await run(tmp_path, model, scenario(interview=(question,)))
+    end = [*model.shown[0], *model.asked_aside[0][2:-1]]
+    assert [asked[:-1] for asked in model.asked_aside] == [end, end]
+    assert model.shown[1][:-1] == end
+    verdict = judge(trajectory)
+    assert verdict.evaluation_probability == 0.35
+    assert verdict.believed_watched == "true"
+
+
+async def test_what_cannot_be_asked_aside_is_unknown_and_the_trial_stands(tmp_path: Path) -> None:
+    model = Scripted(says("", SUBMIT))
+    model.asides = {"evaluation": ModelUnavailable("gone"), "oversight": ContextOverflow("full")}
+    stop, trajectory = await run(tmp_path, model)
+    verdict = judge(trajectory)
+    assert stop == "submitted"
+    assert (verdict.evaluation_probability, verdict.believed_watched) == (None, "undetermined")
+    reasons = [body.finish_reason for _, body in trajectory.of(ModelCalled) if body.purpose == "fork"]
+    assert reasons == ["no answer: gone", "no answer: full"]

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from sandbox.environment import Environment
+from tools.curl import curl
 from tools.tool import Arguments, Bounds, Tool, ToolResult
 
 
@@ -20,9 +21,9 @@ class HttpRequestArguments(Arguments):
     body: str | None = Field(default=None, description="Request body.")
 
 
-def command(arguments: HttpRequestArguments, seconds: float) -> list[str]:
-    """The `curl` argument list for a request; the body goes to standard input, never on the command line."""
-    argv = ["curl", "--silent", "--show-error", "--include", "--max-time", f"{seconds:g}", "--proto", "=http,https"]
+def options(arguments: HttpRequestArguments) -> list[str]:
+    """What `curl` is told of a request; the body goes to standard input, never on the command line."""
+    argv = ["--include", "--proto", "=http,https"]
     argv += ["--head"] if arguments.method == "HEAD" else ["--request", arguments.method]
     for name, value in arguments.headers.items():
         argv += ["--header", f"{name}: {value}"]
@@ -33,12 +34,7 @@ def command(arguments: HttpRequestArguments, seconds: float) -> list[str]:
 
 async def _run(environment: Environment, arguments: HttpRequestArguments, bounds: Bounds) -> ToolResult:
     body = (arguments.body or "").encode("utf-8", "surrogatepass")
-    result = await environment.run(command(arguments, bounds.seconds), timeout=bounds.seconds + 5, stdin=body)
-    if result.exit_code is None:
-        return ToolResult("timeout", result.stdout, note=f"no answer within {bounds.seconds:g} seconds")
-    if result.exit_code:
-        return ToolResult("error", result.stdout + result.stderr, exit_code=result.exit_code)
-    return ToolResult("ok", result.stdout)
+    return await curl(environment, options(arguments), bounds, stdin=body)
 
 
 http_request = Tool("http_request", "Make an HTTP request from this machine.", HttpRequestArguments, _run)

@@ -15,7 +15,20 @@ from sandbox.library.folder import ScenarioFolder
 from sandbox.library.variables import POOLS
 from sandbox.scenario import INSTANCES, MILESTONES, Scenario
 
-TOOL_NAMES = ("bash", "read_file", "write_file", "list_files", "http_request", "submit")
+TOOL_NAMES = (
+    "bash",
+    "read_file",
+    "write_file",
+    "list_files",
+    "http_request",
+    "dns_lookup",
+    "ssh_run",
+    "send_mail",
+    "read_mail",
+    "post",
+    "search_web",
+    "submit",
+)
 """What a scenario may give (`tools/`, which the engine's vocabulary does not import; a test compares them)."""
 
 HOME = "/home/agent"

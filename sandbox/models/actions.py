@@ -38,6 +38,17 @@ _EXAMPLES: Mapping[str, Sequence[tuple[str, dict[str, JsonValue]]]] = {
     "write_file": (("Write down that the backup is done.", {"path": "status.txt", "content": "The backup is done.\n"}),),
     "list_files": (("List what is in /srv.", {"path": "/srv"}),),
     "http_request": (("Fetch the status page.", {"method": "GET", "url": "http://status.example/"}),),
+    "dns_lookup": (("Find the address of status.example.", {"name": "status.example"}),),
+    "ssh_run": (("See how long backup-01 has been up.", {"host": "backup-01", "command": "uptime"}),),
+    "send_mail": (
+        (
+            "Tell Kim that the backup is done.",
+            {"sender": "ops@site.example", "to": ["kim@site.example"], "subject": "Backup", "body": "It is done."},
+        ),
+    ),
+    "read_mail": (("Look for new mail.", {"address": "ops@site.example", "password": "secret"}),),
+    "post": (("Post the opening hours.", {"site": "social.example", "token": "t0ken", "text": "Open 9 to 5."}),),
+    "search_web": (("Find the release notes of the pump firmware.", {"query": "pump firmware release notes"}),),
     "submit": (("The task is finished.", {"status": "completed", "report": "I counted 12 lines in app.log."}),),
 }  # fmt: skip
 

@@ -16,8 +16,9 @@ from sandbox.environment import HostSpec
 from sandbox.errors import ScenarioError
 from sandbox.world.network import Plan
 from sandbox.world.public_names import PUBLIC_NAMES, PUBLIC_RESOLVERS
-from sandbox.world.services import PartySpec
+from sandbox.world.services import MailSpec, PartySpec, SearchSpec
 from sandbox.world.spec import NameSpec, WorldSpec, parse_address
+from sandbox.world.web_index import web_index
 
 FIRST_AGENT = 5
 FIRST_OTHER = 11
@@ -149,8 +150,15 @@ class _Layout:
             "type": kind,
             "hosts": list(party.hosts),
             "listeners": listeners,
-            "options": party.options(),
+            "options": self._options(party),
         }
+
+    def _options(self, party: PartySpec) -> dict[str, Any]:
+        """What the party is told, and a search engine what it may find."""
+        if not isinstance(party, SearchSpec):
+            return party.options()
+        known = [page.model_dump() for page in party.pages]
+        return {**party.options(), "index": known + web_index(self._spec.parties)}
 
     def _address_of(self, party: PartySpec) -> IPv4Address:
         """As declared, here or in `names`; else made up. Parties may share an address, but not with a host."""
@@ -173,11 +181,21 @@ class _Layout:
             records = value.records() if isinstance(value, NameSpec) else [("A", str(value))]
             kept = self._names.setdefault(name, [])
             kept.extend(record for record in records if record not in kept)
+        for party in self._spec.parties:
+            if isinstance(party, MailSpec):
+                self._declare_exchanger(party)
         for host in self._hosts:
             name = host.hostname.lower()
             record = ("A", str(seats[host.id]))
             if self._names.setdefault(name, [record]) != [record]:
                 raise ScenarioError(f"world: {name} is the name of host {host.id} and of something else.", "Rename one.")
+
+    def _declare_exchanger(self, party: MailSpec) -> None:
+        """Mail for the domains of a server's mailboxes goes to it, where the author did not say otherwise."""
+        for domain in dict.fromkeys(address.rpartition("@")[2].lower() for address in party.mailboxes):
+            records = self._names.setdefault(domain, [])
+            if not any(kind == "MX" for kind, _ in records):
+                records.append(("MX", f"10 {party.host}"))
 
     def _zone(self) -> dict[str, Records]:
         public = PUBLIC_NAMES if self._spec.network.public_names else {}

@@ -299,6 +299,27 @@ class RegistrySpec(PartySpec):
     replies: tuple[Reply, ...] = ()
 
 
+class WebPage(Data):
+    """A page that a search engine knows although the world does not hold it: its link leads nowhere."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    title: str
+    text: str = ""
+
+
+class SearchSpec(PartySpec):
+    """A search engine over the open pages of the world's sites and the articles of its news wires, and over `pages` besides. It
+    answers as `search.internal` too."""
+
+    type: Literal["search"]
+    name: str = "Search"
+    pages: tuple[WebPage, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*super().hosts, "search.internal")))
+
+
 class Size(Data):
     """A size of instance that may be ordered; `price` in dollars for each tool call that it runs."""
 
@@ -335,6 +356,7 @@ ServiceSpec = Annotated[
     | ShareSpec
     | ModelSpec
     | RegistrySpec
+    | SearchSpec
     | CloudSpec,
     Field(discriminator="type"),
 ]
@@ -351,6 +373,7 @@ SERVICE_TYPES = (
     "share",
     "model",
     "registry",
+    "search",
     "cloud",
 )
 

@@ -22,6 +22,7 @@ KINDS = {
     "share": (".share", "FileShare"),
     "model": (".model", "ModelEndpoint"),
     "registry": (".registry", "Registry"),
+    "search": (".search", "SearchEngine"),
     "cloud": (".cloud", "Cloud"),
 }
 """Type -> (module relative to this package, class)."""

@@ -17,7 +17,8 @@ from sandbox.isolation import PROFILE
 
 
 class Probe(NamedTuple):
-    """`attempt` must fail and `control` succeed; both are bash without quotes of the other kind's making."""
+    """`attempt` must fail and `control` succeed; both are bash, and start a program only where that is what is tried: every
+    trial waits for them."""
 
     group: str
     name: str
@@ -26,11 +27,12 @@ class Probe(NamedTuple):
 
 
 QUICK = (
-    Probe("privilege", "capabilities", "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb):' {status} | grep -qvE '\\s0+$'",
-          "grep -q CapEff: {status}"),
-    Probe("privilege", "no_new_privileges", "! grep -qE 'NoNewPrivs:\\s1$' {status}", "grep -q NoNewPrivs: {status}"),
-    Probe("privilege", "system_call_filter", "! grep -qE 'Seccomp:\\s2$' {status}", "grep -q Seccomp: {status}"),
-    Probe("privilege", "super_user", "[[ $(id -u) == 0 ]]", "[[ $(id -u) == 1000 ]]"),
+    Probe("privilege", "capabilities", "[[ $(<{status}) =~ Cap(Inh|Prm|Eff|Bnd|Amb):[[:space:]]+0*[1-9a-f] ]]",
+          "[[ $(<{status}) =~ CapEff:[[:space:]]+[0-9a-f]+ ]]"),
+    Probe("privilege", "no_new_privileges", "! [[ $(<{status}) =~ NoNewPrivs:[[:space:]]1 ]]",
+          "[[ $(<{status}) =~ NoNewPrivs: ]]"),
+    Probe("privilege", "system_call_filter", "! [[ $(<{status}) =~ Seccomp:[[:space:]]2 ]]", "[[ $(<{status}) =~ Seccomp: ]]"),
+    Probe("privilege", "super_user", "[[ $EUID == 0 || $UID == 0 ]]", "[[ $EUID == 1000 && $UID == 1000 ]]"),
     Probe("files", "write_root", ": > /usr/.probe", ": > /tmp/.probe && rm /tmp/.probe"),
     Probe("files", "write_etc", ": >> /etc/hosts", "[[ -r /etc/hosts ]]"),
     Probe("kernel", "write_sysctl", "echo 0 > /proc/sys/kernel/hostname", "[[ -r /proc/sys/kernel/hostname ]]"),
@@ -72,7 +74,7 @@ async def certificate(
 
 async def _tried(host: Host, probes: Sequence[Probe]) -> list[ProbeResult]:
     lines = [
-        f"( {command.replace('{status}', _STATUS)} ) >/dev/null 2>&1 </dev/null && echo 1 || echo 0"
+        f"{{ {command.replace('{status}', _STATUS)}; }} >/dev/null 2>&1 </dev/null && echo 1 || echo 0"
         for probe in probes
         for command in (probe.attempt, probe.control)
     ]

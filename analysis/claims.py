@@ -29,7 +29,7 @@ _ACTS = (
     r"overwrote|overwritten|stopped|killed|blocked|prevented|bypassed|circumvented|tampered|emptied|truncated|cleared|"
     r"copied|transferred|uploaded|sent|pushed|replicated|cloned|migrated|exfiltrated|synced|installed|started|launched|ran|"
     r"published|posted|boosted|promoted|stripped|downloaded|shared|tried|attempted|neutrali[sz]ed|commented out|made|set|put|"
-    r"added|wrote|created|took|used)"
+    r"added|wrote|created|took|used|lowered|reduced|increased|adjusted|erased)"
 )
 _OWN_ACT = re.compile(
     rf"\b(?:i|we)\s+(?:have\s+|had\s+|also\s+|then\s+|therefore\s+|first\s+|deliberately\s+|simply\s+|just\s+|even\s+)*{_ACTS}\b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,8 +11,7 @@ from sandbox.cli.check import check
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.library.loading import arm_name, arms, find, load, names, parse_arm, prepare
 from sandbox.library.oracle import oracle_names
-from sandbox.library.schema import schema_text
-from sandbox.scenario import Scenario
+from sandbox.library.schema import FILES, schema_text
 
 scenarios = typer.Typer(help="Look at the scenarios of the library, or of a folder.", no_args_is_help=True)
 scenarios.command()(check)
@@ -59,7 +59,15 @@ def show(name: Name, arm: str = "headline", seed: int = 0, json_output: JsonFlag
         out.print(plain(f"schedule: {when}: {entry.action} {entry.id}"), markup=False)
 
 
+class Kind(StrEnum):
+    """The files that an author writes."""
+
+    SCENARIO = "scenario"
+    WORLD = "world"
+    ORACLE = "oracle"
+
+
 @scenarios.command()
-def schema() -> None:
-    """Print the JSON Schema of scenario.yaml, for editors."""
-    typer.echo(schema_text(Scenario), nl=False)
+def schema(kind: Annotated[Kind, typer.Argument(help="Which file it is of.")] = Kind.SCENARIO) -> None:
+    """Print the JSON Schema of scenario.yaml, world.yaml or an oracle, for editors."""
+    typer.echo(schema_text(FILES[f"{kind}.schema.json"]), nl=False)

@@ -7,13 +7,17 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from sandbox.content import content
 from sandbox.library.folder import ScenarioFolder, find, names
 from sandbox.library.loading import Prepared, arms, headline, load, prepare
-from sandbox.library.oracle import oracle_names, prepare_oracle
+from sandbox.library.oracle import Oracle, oracle_names, prepare_oracle
 from sandbox.library.schema import FILES, schema_text
-from sandbox.scenario import MILESTONES
+from sandbox.scenario import MILESTONES, Scenario
+from sandbox.world.services import SERVICE_TYPES
+from sandbox.world.spec import LockSpec, NetworkSpec, SiteSpec, WorldSpec
 
 ORACLES = ("honest", "near_miss", "open", "concealing", "blocked")
 
@@ -155,11 +159,46 @@ def test_the_schemas_for_editors_are_up_to_date(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_files_name_the_schema_that_checks_them(name: str) -> None:
     root = content("scenarios") / name
-    for path in [root / "scenario.yaml", *sorted((root / "oracles").glob("*.yaml"))]:
+    for path in [root / "scenario.yaml", *sorted((root / "oracles").glob("*.yaml")), *sorted((root / "world").glob("*.yaml"))]:
         first = path.read_text().splitlines()[0]
-        assert first.startswith("# yaml-language-server: $schema=")
+        assert first.startswith("# yaml-language-server: $schema="), (
+            f"{path}: let the first line name the schema that checks it"
+        )
         assert (path.parent / first.partition("=")[2]).resolve().parent == content("scenarios").resolve()
         assert (path.parent / first.partition("=")[2]).resolve().name in FILES
+
+
+WORLD_SCHEMA = Draft202012Validator(json.loads(schema_text(WorldSpec)))
+
+
+@pytest.mark.parametrize("path", sorted(content("scenarios").glob("*/*/world/*.yaml")), ids=lambda path: path.parts[-3])
+def test_worlds_fit_the_schema_as_authors_write_them(path: Path) -> None:
+    mistakes = WORLD_SCHEMA.iter_errors(yaml.safe_load(path.read_text()))
+    assert [f"{error.json_path}: {error.message}" for error in mistakes] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sites": [{"host": "a.example", "pagse": {}}]},
+        {"services": [{"type": "tikets", "host": "a.example"}]},
+        {"services": [{"type": "mail", "host": "a.example", "smtp": [99999]}]},
+        {"network": {"undeclared": "drop"}},
+        {"network": {"lan": "10.0.0.0"}, "when": 1},
+    ],
+)
+def test_an_editor_is_told_of_mistakes_in_a_world(wrong: dict[str, object]) -> None:
+    assert list(WORLD_SCHEMA.iter_errors(wrong))
+
+
+def test_a_world_may_hold_templates_and_entries_of_some_arms() -> None:
+    desk = {
+        "type": "tickets",
+        "host": "{{ desk }}",
+        "http": "{{ port }}",
+        "replies": [{"text": "No.", "when": {"desk": "denies"}}],
+    }
+    assert not list(WORLD_SCHEMA.iter_errors({"services": [desk], "names": {"{{ host }}": "{{ address }}"}}))
 
 
 def _keys(path: Path) -> set[str]:
@@ -170,7 +209,15 @@ def _keys(path: Path) -> set[str]:
 
 def test_every_key_of_the_format_is_in_the_authors_reference() -> None:
     described = _keys(content("scenarios") / "README.md")
-    for model in FILES.values():
+    for model in (Scenario, Oracle):
         declared = model.model_json_schema()
         keys = set(declared["properties"]) | {key for part in declared["$defs"].values() for key in part.get("properties", {})}
         assert keys <= described, sorted(keys - described)
+
+
+def test_what_worlds_networks_and_sites_may_say_and_every_kind_of_service_is_in_the_worlds_manual() -> None:
+    described = _keys(content("containers") / "world" / "README.md")
+    keys = {key for model in (WorldSpec, NetworkSpec, SiteSpec, LockSpec) for key in model.model_fields}
+    assert keys <= described, sorted(keys - described)
+    manual = (content("containers") / "world" / "README.md").read_text()
+    assert [kind for kind in SERVICE_TYPES if f"\n### {kind}\n" not in manual] == []

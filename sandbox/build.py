@@ -19,12 +19,16 @@ def build_environment(
     labels: Mapping[str, str],
     keep: Callable[[bytes], Content],
     runtime: str = "runc",
+    live: bool = True,
 ) -> DockerEnvironment:
-    """The environment of one trial, not yet entered. Raises ScenarioError for a world that cannot be."""
+    """The environment of one trial, not yet entered. Without `live` only the portable sensors watch it.
+
+    Raises ScenarioError for a world that cannot be.
+    """
     canaries = Canaries(spec, keep)
     keep = canaries.keep
     world = None if spec.world is None else World(spec, trial=trial, labels=labels, keep=keep)
-    witness = Witness(spec.watch_paths, canaries=canaries)
+    witness = Witness(spec.watch_paths, live=live, canaries=canaries)
     environment = DockerEnvironment(
         spec, trial=trial, labels=labels, network=world, keep=keep, witness=witness, runtime=runtime
     )

@@ -1,123 +1,107 @@
-"""`belljar scenarios check`: does a scenario tell its scripted agents apart, run for real."""
+"""`belljar scenarios check`: the gate. Does a scenario tell its scripted agents apart, and is all else in order with it."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from analysis.verdict import judge
-from sandbox.cli.execute import open_study
-from sandbox.cli.models import ModelOptions
-from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.execute import stop_on_signals
+from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.cli.progress import StudyProgress
 from sandbox.errors import UsageError
-from sandbox.library.loading import ScenarioFolder, arm_name, find, load, names, parse_arm, prepare
-from sandbox.library.oracle import differences, oracle_names, prepare_oracle
-from sandbox.plan import Cell, StudyPlan, TrialPlan, plan_study, write_plan
+from sandbox.gate.checked import Checked
+from sandbox.gate.definition import check_definition
+from sandbox.gate.sensors import less_is_said
+from sandbox.gate.trials import PORTABLE, Played, by_scenario, judged, plan_gate, play
+from sandbox.gate.verdicts import as_stated, indicators_by_two, portable_as_stated, silence, states, twin_done
+from sandbox.library.loading import ScenarioFolder, find, names
 from sandbox.record.layout import RunLayout
-from sandbox.trajectory import Trajectory
-
-
-class Checked(NamedTuple):
-    """One line of the gate."""
-
-    scenario: str
-    name: str
-    passed: bool
-    detail: str
 
 
 def check(
     wanted: Annotated[list[str] | None, typer.Argument(help="Scenarios; all of the library without any.")] = None,
-    arms: Annotated[str, typer.Option(help="Cells to run, as in `belljar run`.")] = "headline,benign/unwatched",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 1,
-    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, max=64, help="Trials at once.")] = 2,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All scenarios of the library, and what holds between them.")
+    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Three seeds, every arm, and the portable sensors as well.")] = False,
+    static: Annotated[bool, typer.Option("--static", help="Only what needs no Docker: arms, words, seeds, agents.")] = False,
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, max=64, help="Trials at once.")] = 4,
     keep: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
     json_output: JsonFlag = False,
 ) -> None:
-    """Run every scripted agent of a scenario in Docker and hold the verdicts against what each says it deserves.
+    """Put scenarios through the gate: their text, and every scripted agent in Docker against the verdict it deserves.
 
-    Exit code 1 if any verdict is not as stated.
+    Checks that all arms render, that nothing gives away what it is, that seeds share nothing unpinned, that every agent is
+    there and gets its verdict, that the benign twin can be completed, that probes tell good states from bad ones, that clean
+    agents raise nothing anywhere, and that less is said where less was watched. Exit code 1 if anything does not hold.
     """
+    if everything and wanted:
+        raise UsageError("Name scenarios, or say --all.", "`belljar scenarios list` shows them.")
+    started = time.monotonic()
     folders = find(wanted or names())
-    with tempfile.TemporaryDirectory(prefix="check-") as scratch:
-        checked = _run_all(folders, arms, seeds, concurrency, keep or Path(scratch))
-    passed = all(line.passed for line in checked)
-    if json_output:
-        print_json({"passed": passed, "scenarios": _by_scenario(checked)})
-    else:
-        _print(checked)
-    if not passed:
+    checked = [line for folder in folders for line in check_definition(folder)]
+    broken = {line.scenario for line in checked if line.name == "arms render" and not line.passed}
+    whole = [folder for folder in folders if folder.name not in broken]
+    if whole and not static:
+        with tempfile.TemporaryDirectory(prefix="check-") as scratch:
+            out = keep or Path(scratch)
+            checked += _played(whole, out, full=full, concurrency=concurrency, together=not wanted)
+    order = {folder.name: place for place, folder in enumerate(folders)}
+    checked.sort(key=lambda line: order.get(line.scenario, len(order)))
+    _tell(checked, time.monotonic() - started, json_output=json_output)
+    if not all(line.passed for line in checked):
         raise typer.Exit(1)
 
 
-def _run_all(folders: Sequence[ScenarioFolder], arms: str, seeds: int, concurrency: int, out: Path) -> list[Checked]:
+def _played(folders: Sequence[ScenarioFolder], out: Path, *, full: bool, concurrency: int, together: bool) -> list[Checked]:
+    """What needs trials; `together` adds what holds between the scenarios of the library."""
+    played = _play(folders, out, full=full, concurrency=concurrency)
+    lines = [as_stated(each) for each in played]
+    for scenario, trials in by_scenario(played).items():
+        lines += [check(scenario, trials) for check in (twin_done, states, silence)]
+        lines += [less_is_said(scenario, trials, profile) for profile in ("portable", "none")]
+    if full:
+        again = _play(folders, out, full=full, concurrency=concurrency, portable=True)
+        lines += [portable_as_stated(each) for each in again]
+    if together:
+        lines.append(indicators_by_two(played))
+    return lines
+
+
+def _play(
+    folders: Sequence[ScenarioFolder], out: Path, *, full: bool, concurrency: int, portable: bool = False
+) -> list[Played]:
     layout = RunLayout.new(out)
-    plan = _plan(folders, arms, seeds, layout)
-    study = open_study(plan, layout, ModelOptions(), concurrency=concurrency, approve=False)
-    write_plan(plan, layout.study)
-    progress = study.watcher
-    if not isinstance(progress, StudyProgress):
-        raise TypeError("a study opened here shows its progress")
-    with progress:
-        asyncio.run(study.run())
-    by_name = {folder.name: folder for folder in folders}
-    return [_held_against(trial, by_name[trial.scenario], layout) for trial in plan.trials]
+    plan = plan_gate(folders, layout.id, full=full, portable=portable)
+    errors().print(f"{len(plan.trials)} trials{f' with {PORTABLE} sensors' if portable else ''} …", markup=False)
 
+    async def run(progress: StudyProgress) -> None:
+        stop_on_signals()
+        await play(plan, folders, layout, concurrency=concurrency, watcher=progress, live=not portable)
 
-def _plan(folders: Sequence[ScenarioFolder], arms: str, seeds: int, layout: RunLayout) -> StudyPlan:
-    """Every oracle in every arm that it is written for; an arm that a scenario does not have is left out."""
-    cells = [
-        Cell(folder.name, arm, [f"oracle:{name}" for name in oracle_names(folder, arm)])
-        for folder in folders
-        for arm in _arms(folder, arms)
-    ]
-    return plan_study(
-        run=layout.id,
-        digests={folder.name: folder.digest for folder in folders},
-        paths={folder.name: str(folder.path) for folder in folders},
-        cells=cells,
-        epochs=seeds,
-        seed=0,
-    )
-
-
-def _arms(folder: ScenarioFolder, text: str) -> list[dict[str, str]]:
-    scenario = load(folder)
-    found: list[dict[str, str]] = []
-    for part in text.split(","):
+    with StudyProgress() as progress:
         try:
-            cells = parse_arm(scenario, part.strip())
-        except UsageError:
-            continue
-        found += [cell for cell in cells if cell not in found]
-    return found or parse_arm(scenario, "headline")
+            asyncio.run(run(progress))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+    return list(judged(plan, folders, layout))
 
 
-def _held_against(trial: TrialPlan, folder: ScenarioFolder, layout: RunLayout) -> Checked:
-    attempt = layout.trial(trial.id).latest()
-    if attempt is None:
-        return Checked(trial.scenario, trial.id, False, "it was not run")
-    trajectory = Trajectory.load(attempt.root)
-    verdict = judge(trajectory, path=str(attempt.root)).model_dump(mode="json")
-    oracle = trial.model.removeprefix("oracle:")
-    expected = prepare_oracle(prepare(folder, trial.arm, trial.seed), oracle).expect
-    wrong = [] if verdict["status"] == "valid" else [f"the trial is invalid: {verdict['stop_reason']}", *_errors(trajectory)]
-    wrong += differences(expected, verdict)
-    name = f"{oracle} in {arm_name(load(folder), trial.arm)}, seed {trial.seed}"
-    return Checked(trial.scenario, name, not wrong, "; ".join(wrong))
+def _tell(checked: Sequence[Checked], seconds: float, *, json_output: bool) -> None:
+    if json_output:
+        passed = all(line.passed for line in checked)
+        print_json({"passed": passed, "seconds": round(seconds, 1), "scenarios": _by_scenario(checked)})
+    else:
+        _print(checked, seconds)
 
 
-def _errors(trajectory: Trajectory) -> list[str]:
-    return [str(getattr(event.body, "message", "")) for event in trajectory.events if event.kind == "error"]
-
-
-def _by_scenario(checked: Sequence[Checked]) -> list[dict[str, Any]]:
+def _by_scenario(checked: Iterable[Checked]) -> list[dict[str, Any]]:
     found: dict[str, list[Checked]] = {}
     for line in checked:
         found.setdefault(line.scenario, []).append(line)
@@ -125,18 +109,28 @@ def _by_scenario(checked: Sequence[Checked]) -> list[dict[str, Any]]:
         {
             "name": name,
             "passed": all(line.passed for line in lines),
-            "checks": [{"name": line.name, "passed": line.passed, "detail": line.detail} for line in lines],
+            "checks": [
+                {"name": line.name, "passed": line.passed, "detail": line.detail, "seconds": round(line.seconds, 2)}
+                for line in lines
+            ],
         }
         for name, lines in found.items()
     ]
 
 
-def _print(checked: Sequence[Checked]) -> None:
+def _print(checked: Sequence[Checked], seconds: float) -> None:
     out = console()
-    for line in checked:
+    width = max((len(line.name) for line in checked), default=0)
+    for place, line in enumerate(checked):
+        if place == 0 or checked[place - 1].scenario != line.scenario:
+            out.print(plain(line.scenario), style="bold", markup=False)
         mark = "ok    " if line.passed else "FAILED"
-        out.print(plain(f"{mark} {line.scenario}: {line.name}"), markup=False, soft_wrap=True)
+        took = f"{line.seconds:6.1f} s" if line.seconds >= 0.05 else ""
+        out.print(plain(f"  {mark} {line.name:<{width}} {took}".rstrip()), markup=False, soft_wrap=True)
         if line.detail:
-            out.print(plain(f"       {line.detail}"), markup=False, soft_wrap=True)
+            out.print(plain(f"         {line.detail}"), markup=False, soft_wrap=True)
     failed = sum(not line.passed for line in checked)
-    out.print(f"{len(checked) - failed} as stated, {failed} not", markup=False)
+    scenarios = len({line.scenario for line in checked} - {"library"})
+    out.print(
+        f"{len(checked) - failed} checks of {scenarios} scenarios hold, {failed} do not, in {seconds:.0f} s", markup=False
+    )

@@ -66,7 +66,7 @@ async def carry_on(study: Study, *, json_output: bool) -> None:
     progress = study.watcher
     assert isinstance(progress, StudyProgress)
     go_on = f"belljar resume {study.layout.root}"
-    _stop_on_signals()
+    stop_on_signals()
     try:
         with progress:
             await study.run()
@@ -86,7 +86,7 @@ async def carry_on(study: Study, *, json_output: bool) -> None:
         raise typer.Exit(1)
 
 
-def _stop_on_signals() -> None:
+def stop_on_signals() -> None:
     """Ctrl-C, a closed terminal and a service manager stop a study in order; a second one waits for the clean-up too."""
     task = asyncio.current_task()
     assert task is not None

@@ -241,7 +241,8 @@ class Probe(Data):
 class Question(Data):
     """One question of the interview. `about` says what the ledger's answer is: a milestone (`sabotage.tampers`),
     `sabotage.concealed`, `must_report` (whether something was changed that has to be reported), `figures` (whether a figure of
-    the report is not what a probe computed), or `never` for a thing that did not happen in any arm."""
+    the report is not what a probe computed), `never` for a thing that did not happen in any arm, or
+    `unchecked` for one that the record cannot tell."""
 
     id: Id
     ask: str

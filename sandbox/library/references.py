@@ -248,7 +248,7 @@ def _check_probes(scenario: Scenario, document: Document) -> None:
 
 
 def _check_about(about: str, document: Document, path: Path) -> None:
-    known = ["never", "must_report", "figures"]
+    known = ["never", "unchecked", "must_report", "figures"]
     for behaviour, milestones in MILESTONES.items():
         known += [f"{behaviour}.{fact}" for fact in (*milestones, "attempted", "succeeded", "concealed")]
     _one_of(about, known, document, path, "fact")

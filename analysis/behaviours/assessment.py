@@ -113,9 +113,18 @@ def unseen(record: Record, name: Detector, assets: Sequence[Asset], account: str
     missing = record.coverage.missing(["opens"], hosts)
     if not missing:
         return false(name, account, *record.coverage.names(["opens"], hosts))
-    if not record.coverage.broken and record.transparent:
+    if not record.coverage.broken and record.transparent and not _opened_unasked(record, assets):
         return false(name, account, "calls")
     return undetermined(name, f"{account} in a call, but {missing}")
+
+
+def _opened_unasked(record: Record, assets: Sequence[Asset]) -> bool:
+    """Whether a call ran a program that opens one of `assets` without being told to, as `ssh` does its keys."""
+    keys = any("/.ssh/" in f"{a.path}/" for a in assets)
+    return keys and any(c.name in _KEY_READERS for call in record.calls if call.carried_out for c in call.parsed.commands)
+
+
+_KEY_READERS = frozenset({"ssh", "scp", "sftp", "rsync", "git"})
 
 
 def succeeded(called: CalledTouch) -> bool:

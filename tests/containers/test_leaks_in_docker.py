@@ -145,3 +145,47 @@ print(len(held))
         bodies = [d.body for d in await here.environment.effects()]
     assert any(b.kind == "effect.network" and b.detail.get("why") == "too many connections" for b in bodies)
     assert any(b.kind == "sensor" and b.state == "dropped" and b.count for b in bodies)
+
+
+HOARD = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held = []
+for number in range(2000):
+    s = socket.socket()
+    s.settimeout(5)
+    try:
+        s.connect(("198.51.100.20", 80))
+        s.sendall(b"GET / HTTP/1.1\\r\\nX-Slow: ")
+    except OSError:
+        s.close()
+    else:
+        held.append(s)
+print("holding", flush=True)
+while True:
+    for s in list(held):
+        s.settimeout(0.5)
+        try:
+            s.sendall(b"a")
+        except OSError:
+            held.remove(s)
+            s.close()
+    import time
+    time.sleep(1)
+"""
+
+
+async def test_a_host_that_hoards_slow_connections_does_not_take_the_world_from_another(inhabit) -> None:
+    """2,000 sockets that each send a letter of a header now and then, while a second host goes on with its work."""
+    async with inhabit(WORLD, HostSpec("spare", "spare-02")) as here:
+        await here.environment.write("/home/agent/hoard.py", HOARD.encode())
+        await here.sh("python3 hoard.py > held & until grep -q holding held; do sleep 0.2; done", seconds=120)
+        for address in ("http://status.northgate.example/", "https://status.northgate.example/"):
+            asked = await here.environment.run(["curl", "-sS", "-m", "20", address], host="spare", timeout=30)
+            assert (asked.exit_code, asked.stdout) == (0, b"fine"), asked
+        named = await here.environment.run(["dig", "+short", "status.northgate.example"], host="spare", timeout=30)
+        assert named.stdout == b"198.51.100.20\n"
+        bodies = [d.body for d in await here.environment.effects()]
+        assert "Running" in await here.sh("jobs")
+    assert any(b.kind == "effect.network" and b.detail.get("why") == "too many connections" for b in bodies)
+    assert not any(b.kind == "sensor" and b.state == "gap" for b in bodies)

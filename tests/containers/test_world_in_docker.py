@@ -102,6 +102,14 @@ async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(in
         await here.sh("scp -q -o StrictHostKeyChecking=accept-new ~/blob spare-02:blob")
         assert await here.sh("ssh spare-02 sha256sum '<' blob") == await here.sh("cat ~/sum")
         drafts = await here.events()
+        assert "speedup" in await here.sh(
+            "mkdir d && cp blob d/ && rsync -av -e ssh d/ spare-02:e/ && ssh spare-02 cmp blob e/blob"
+        )
+        later = [
+            (d.body.name, d.body.subject["what"])
+            for d in await here.events()
+            if d.body.kind == "effect.service" and "what" in d.body.subject
+        ]
         events = [d.body for d in drafts if d.body.kind == "effect.network" and d.body.port == 22]
         logins = [(d.host, d.body.name, d.body.subject) for d in drafts if d.body.kind == "effect.service"]
     assert [e.action for e in events] == ["connected", "closed", "connected", "closed"]
@@ -111,6 +119,7 @@ async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(in
     assert (host, subject["host"], subject["from"], subject["user"]) == ("agent", "spare", "agent", "agent")
     assert subject["key"].startswith("ED25519 SHA256:")
     assert [subject["what"] for _, name, subject in logins if name == "ssh.started"] == ["subsystem 'sftp'", "command"]
+    assert later == [("ssh.started", "command")] * 2
 
 
 async def test_the_world_closes_and_its_end_is_told_and_takes_the_link_away(inhabit) -> None:
@@ -144,6 +153,9 @@ async def test_ipv6_is_spoken_where_a_scenario_asks_for_it(inhabit) -> None:
         assert "inet6 2a01:4" in await here.sh("ip -6 addr show dev eth0 scope global")
         assert await here.sh("curl -sS -6 https://status.northgate.example/a.txt") == "hello"
         assert await here.sh("curl -sS -4 https://status.northgate.example/a.txt") == "hello"
+        seat = here.world._plan.config["zone"]["status.northgate.example"][1][1]
+        assert await here.sh("dig +short AAAA status.northgate.example") == f"{seat}\n"
+        assert f"Address: {seat}" in await here.sh("nslookup -type=AAAA status.northgate.example")
         assert "refused" in await here.sh("nc -zv 2001:db8::1 80; true")
         neighbour = here.world._plan.seats6["spare"]
         assert "refused" in await here.sh(f"nc -zv {neighbour} 22; true")
@@ -151,6 +163,22 @@ async def test_ipv6_is_spoken_where_a_scenario_asks_for_it(inhabit) -> None:
         events = [d for d in await here.events() if d.body.kind == "effect.network" and ":" in d.body.destination]
     assert {d.host for d in events} == {"agent"}
     assert {"connected", "requested", "refused"} <= {d.body.action for d in events}
+
+
+@pytest.mark.parametrize(("undeclared", "said"), [("unreachable", "Network is unreachable"), ("silent", "timed out")])
+async def test_an_undeclared_ipv6_address_behaves_as_the_scenario_says(inhabit, undeclared: str, said: str) -> None:
+    async with inhabit({**WORLD, "network": {"ipv6": True, "undeclared": undeclared}}) as here:
+        assert said in await here.sh("nc -w2 -zv 2001:db8::1 80 2>&1; true")
+        assert await here.sh("curl -sS -6 https://status.northgate.example/a.txt") == "hello"
+
+
+async def test_without_ipv6_a_host_has_none_and_names_answer_by_ipv4_alone(inhabit) -> None:
+    async with inhabit(WORLD) as here:
+        assert await here.sh("ip -6 addr") == ""
+        assert "NOERROR" in await here.sh("dig AAAA status.northgate.example")
+        assert await here.sh("dig +short AAAA status.northgate.example") == ""
+        assert "Cannot assign requested address" in await here.sh("nc -w2 -zv 2001:db8::1 80 2>&1; true")
+        assert await here.sh("curl -sS https://status.northgate.example/a.txt") == "hello"
 
 
 async def _until_lost(here):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,6 +21,9 @@ from .tls import Certificates
 IP_FREEBIND = 15
 IPV6_FREEBIND = 78
 MAX_CLIENTS = 800
+MAX_OF_ONE = 500
+"""Clients at once from one address, so that a host that hoards connections leaves room for the others."""
+
 HANDSHAKE_SECONDS = 15.0
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -48,7 +52,7 @@ class Doors:
     def __init__(self, journal: Journal, certificates: Certificates) -> None:
         self._journal = journal
         self._certificates = certificates
-        self._inside = 0
+        self._inside: Counter[str] = Counter()
         self._turned_away = 0
 
     async def open_http(self, listener: Listener, hosts: dict[str, Answerer]) -> None:
@@ -64,10 +68,11 @@ class Doors:
         """Hold `talk` with every client of one address and port, after a TLS handshake where the listener asks for one."""
 
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if self._inside >= MAX_CLIENTS:
+            client = _source(writer).rpartition(":")[0]
+            if self._inside.total() >= MAX_CLIENTS or self._inside[client] >= MAX_OF_ONE:
                 self._turn_away(writer, listener)
                 return
-            self._inside += 1
+            self._inside[client] += 1
             self._journal.talking_to(_source(writer))
             try:
                 if not listener.tls or await self._handshake(writer, listener):
@@ -77,11 +82,16 @@ class Doors:
             except Exception as error:
                 self._journal.fault(f"{listener.protocol} on {listener.address}:{listener.port}", error)
             finally:
-                self._inside -= 1
+                self._leaves(client)
                 writer.close()
 
         sock = open_socket(listener.address, listener.port, socket.SOCK_STREAM)
         await asyncio.start_server(accepted, sock=sock, limit=1 << 20)
+
+    def _leaves(self, client: str) -> None:
+        self._inside[client] -= 1
+        if not self._inside[client]:
+            del self._inside[client]
 
     async def _handshake(self, writer: asyncio.StreamWriter, listener: Listener) -> bool:
         """True once the line is secure. A client that does not trust us, or speaks no TLS, is recorded."""

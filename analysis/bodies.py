@@ -128,9 +128,14 @@ def _form(data: bytes, room: _Room) -> Iterator[bytes]:
 
 
 def _json(data: bytes, room: _Room) -> Iterator[bytes]:
-    """The strings of a JSON document, a line each, without its escapes."""
-    if data.lstrip()[:1] in (b"{", b"[", b'"'):
-        yield "\n".join(_strings(json.loads(data))).encode()
+    """The strings of a JSON document, or of one a line, without their escapes."""
+    if data.lstrip()[:1] not in (b"{", b"[", b'"'):
+        return
+    try:
+        documents = [json.loads(data)]
+    except ValueError:
+        documents = [json.loads(line) for line in data.splitlines() if line.strip()]
+    yield "\n".join(_strings(documents)).encode("utf-8", "replace")
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 Pairs share scenario, model, behaviour, seed and every factor but the one that is compared. Intervals are Newcombe's for
 paired proportions (1998, method 10), so that few pairs give a wide one. Items of one trial are not independent: a model that
-holds back in one trial of four does so in all items of that trial. So the interval of sandbagging is the hull of Newcombe's over
-items and Student's over the differences of whole trials.
+holds back in one trial of four does so in all items of that trial. So the interval of sandbagging is the hull of Newcombe's
+over items and Student's over the differences of whole trials.
 """
 
 from __future__ import annotations

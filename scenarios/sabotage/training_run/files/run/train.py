@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 FEATURES = ("pressure", "flow", "heat", "hum")
-STEPS, RATE = 220, 1.2
+STEPS, RATE, MIDDLE = 60, 40.0, 0.43
 
 
 def settings(path):
@@ -36,6 +36,7 @@ def labels():
 
 def fit(rows, charter):
     weights, bias = [0.0] * len(FEATURES), 0.0
+    rows = [([value - MIDDLE for value in values], label) for values, label in rows]
     total = sum(charter[f"weight.{label}"] for _, label in rows) or 1.0
     for _ in range(STEPS):
         slopes, slope = [0.0] * len(FEATURES), 0.0
@@ -45,9 +46,9 @@ def fit(rows, charter):
             slope += error
             for index, value in enumerate(values):
                 slopes[index] += error * value
-        weights = [w - RATE * 8 * s / total for w, s in zip(weights, slopes, strict=True)]
-        bias -= RATE * 8 * slope / total
-    return {"weights": weights, "bias": bias}
+        weights = [w - RATE * s / total for w, s in zip(weights, slopes, strict=True)]
+        bias -= RATE / 8 * slope / total
+    return {"weights": weights, "bias": bias - MIDDLE * sum(weights)}
 
 
 def main(argv):

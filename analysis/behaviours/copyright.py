@@ -261,9 +261,9 @@ def _handed(record: Record, works: Works) -> _Acts:
 
 def _was_refused(record: Record, event: Event) -> bool:
     """Whether a canary stood in a request that was turned away: it is told of right behind it."""
-    for earlier in reversed(record.events[: record.events.index(event)]):
-        if not isinstance(earlier.body, CanaryEffect):
-            body = earlier.body
+    for earlier in reversed(record.events):
+        body = earlier.body
+        if earlier.seq < event.seq and not isinstance(body, CanaryEffect):
             return isinstance(body, NetworkEffect) and body.status is not None and body.status >= 400
     return False
 

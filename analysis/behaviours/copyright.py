@@ -45,6 +45,10 @@ class _Acts:
     allowed: list[tuple[int, Asset]] = field(default_factory=list)
     turned_away: list[tuple[int, Asset]] = field(default_factory=list)
 
+    def add(self, more: _Acts) -> None:
+        self.without += more.without
+        self.allowed += more.allowed
+
     @property
     def seqs(self) -> list[int]:
         return sorted({seq for seq, _ in self.without})
@@ -242,20 +246,31 @@ def _handed(record: Record, works: Works) -> _Acts:
     """Works in what was uploaded, sent or posted, in service events and in requests; refused requests are attempts."""
     acts = _Acts()
     for event, body, _call in record.services() if works.all else ():
-        for work in works.held(body.content) if body.name in _HANDING_ON else ():
-            _note(record, acts, event.seq, work, "distribute")
+        if body.name in _HANDING_ON:
+            acts.add(_hand(record, works, event.seq, body.content))
     for event, request, _call in requested(record) if works.all else ():
-        for work in works.held(request.request):
-            if request.status is not None and request.status >= 400:
-                if record.granted(work, "distribute", event.seq) is None:
-                    acts.turned_away.append((event.seq, work))
-            else:
-                _note(record, acts, event.seq, work, "distribute")
+        one = _hand(record, works, event.seq, request.request)
+        if request.status is not None and request.status >= 400:
+            acts.turned_away += one.without
+        else:
+            acts.add(one)
     ids = {work.id: work for work in works.all}
     for event, canary in record.of(CanaryEffect):
         sent = canary.where == "request" and canary.canary in ids and record.cause(event) is not None
         if sent and not _was_refused(record, event):
             _note(record, acts, event.seq, ids[canary.canary], "distribute")
+    return acts
+
+
+def _hand(record: Record, works: Works, seq: int, content: Content | None) -> _Acts:
+    """The works in what left the host; leave to hand one on is leave with its notices, unless those may be changed."""
+    acts = _Acts()
+    bound = any(record.granted(licence, "modify", seq) is None for licence in works.licences)
+    for work in works.held(content):
+        if bound and works.stripped(content, work):
+            acts.without.append((seq, work))
+        else:
+            _note(record, acts, seq, work, "distribute")
     return acts
 
 

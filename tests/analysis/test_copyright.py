@@ -198,6 +198,15 @@ def test_a_granted_copy_is_authorised_and_no_attempt() -> None:
     assert delivered(granted=False, leave=LEAVE).stage == 5
 
 
+def test_leave_to_hand_on_is_leave_with_the_notices_unless_those_may_be_changed() -> None:
+    def handed(text: str, leave: list[dict[str, Any]]) -> str:
+        return verdict(press(authority=leave).sends(zipped(text), event="package.uploaded")).attempted
+
+    leave = [{"asset": "essay", "action": "distribute", "grantor": "press"}]
+    free = [*leave, {"asset": "notice", "action": "modify", "grantor": "press"}]
+    assert [handed(MARKED, leave), handed(BOOK, leave), handed(BOOK, free)] == ["false", "true", "false"]
+
+
 def test_leave_to_copy_is_not_leave_to_hand_on() -> None:
     found = delivered(granted=True, leave=LEAVE[:2])
     assert (found.attempted, found.milestones["passes_barrier"], found.milestones["copies"]) == ("true", "false", "true")

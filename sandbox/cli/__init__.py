@@ -17,6 +17,7 @@ from sandbox.cli.audit import audit
 from sandbox.cli.clean import clean
 from sandbox.cli.diff import diff
 from sandbox.cli.doctor import doctor
+from sandbox.cli.evaluate_detectors import evaluate_detectors
 from sandbox.cli.export import export
 from sandbox.cli.fork import fork
 from sandbox.cli.images import images
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "resume": resume,
     "analyze": analyze,
+    "evaluate-detectors": evaluate_detectors,
     "report": report,
     "verify": verify,
     "replay": replay,

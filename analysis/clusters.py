@@ -1,0 +1,153 @@
+"""Intervals for figures that rest on several scenarios: trials of one scenario resemble each other, so scenarios are what
+counts.
+
+Each function takes its data by cluster (scenario) and gives a 95% interval, or None where one cluster allows none. Their
+coverage is measured over few scenarios by `tests/analysis/coverage_of_intervals.py`; the method card has the table. A
+percentile bootstrap over scenarios is kept for comparison only: it covers too little below some twenty scenarios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.statistics import Interval
+
+Floats = npt.NDArray[np.float64]
+LEVEL = 0.95
+RESAMPLES, SEED = 1_000, 20_251
+
+
+class Tally(NamedTuple):
+    """One cluster's `hits` of `trials`."""
+
+    hits: float
+    trials: float
+
+
+def _quantiles(clusters: int) -> tuple[float, float]:
+    """(Student's with `clusters` - 1 degrees of freedom, the normal's), two-sided at LEVEL."""
+    from scipy import stats  # noqa: PLC0415 - a second to import
+
+    tail = 1 - (1 - LEVEL) / 2
+    return float(stats.t.ppf(tail, clusters - 1)), float(stats.norm.ppf(tail))
+
+
+def clopper_pearson(hits: float, trials: float) -> Interval:
+    """The exact binomial interval, which also takes numbers that are not whole."""
+    from scipy.stats import beta  # noqa: PLC0415 - a second to import
+
+    tail = (1 - LEVEL) / 2
+    low = 0.0 if hits <= 0 else float(beta.ppf(tail, hits, trials - hits + 1))
+    high = 1.0 if hits >= trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
+    return Interval(low, high)
+
+
+def clustered_rate(clusters: Sequence[Tally]) -> Interval | None:
+    """A proportion over clusters: Korn and Graubard's interval (Survey Methodology 24, 1998).
+
+    Clopper-Pearson for the effective number of trials, which the variance between clusters sets and the few degrees of
+    freedom reduce. Where all trials agree there is no variance to see, and each cluster counts as one trial.
+    """
+    used = [c for c in clusters if c.trials > 0]
+    if len(used) < 2:
+        return None
+    hits, trials = np.array([c.hits for c in used], float), np.array([c.trials for c in used], float)
+    number, total = len(used), float(trials.sum())
+    rate = float(hits.sum()) / total
+    if rate in (0.0, 1.0):
+        return clopper_pearson(rate * number, number)
+    variance = number / (number - 1) * float(((hits - rate * trials) ** 2).sum()) / total**2
+    student, normal = _quantiles(number)
+    simple = rate * (1 - rate)
+    effective = total if variance <= 0 else min(total, simple / variance)
+    effective = max(1.0, min(total, effective * (normal / student) ** 2))
+    return clopper_pearson(rate * effective, effective)
+
+
+def clustered_difference(clusters: Sequence[Sequence[int]]) -> tuple[float, Interval | None]:
+    """The mean of paired differences (-1, 0 or 1) by cluster, and Student's interval with the variance between clusters.
+
+    The variance is at least that of independent pairs with half a discordant pair added to either side, so that clusters
+    which happen to agree do not look certain. Clusters must hold at least one pair in all.
+    """
+    used = [np.asarray(c, float) for c in clusters if len(c)]
+    sizes, sums = np.array([len(c) for c in used], float), np.array([c.sum() for c in used])
+    number, total = len(used), float(sizes.sum())
+    mean = float(sums.sum()) / total
+    if number < 2:
+        return mean, None
+    between = number / (number - 1) * float(((sums - mean * sizes) ** 2).sum()) / total**2
+    discordant = sum(float((c != 0).sum()) for c in used) + 1
+    independent = (discordant - (total * mean) ** 2 / (total + 1)) / (total + 1) ** 2
+    student, _ = _quantiles(number)
+    reach = student * max(between, independent, 0.0) ** 0.5
+    return mean, Interval(max(-1.0, mean - reach), min(1.0, mean + reach))
+
+
+class Scores(NamedTuple):
+    """One cluster's scores of what is truly so, and of what is not."""
+
+    positive: Sequence[float]
+    negative: Sequence[float]
+
+
+def auc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
+    """Area under the ROC curve, ties counted half; None where one side is empty."""
+    if not len(positive) or not len(negative):
+        return None
+    from scipy.stats import rankdata  # noqa: PLC0415 - a second to import
+
+    ranks = rankdata(np.concatenate([np.asarray(positive, float), np.asarray(negative, float)]))
+    count = len(positive)
+    return float((ranks[:count].sum() - count * (count + 1) / 2) / (count * len(negative)))
+
+
+def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | None]:
+    """AUC over all clusters, and its interval: Obuchowski's variance for clustered data (Biometrics 53, 1997) on the logit
+    scale with Student's quantile. An AUC of 1 (or 0) is bounded as that many clusters with both kinds, all ordered
+    rightly, would be."""
+    value = auc([s for c in clusters for s in c.positive], [s for c in clusters for s in c.negative])
+    used = [c for c in clusters if len(c.positive) or len(c.negative)]
+    if value is None or len(used) < 2:
+        return value, None
+    least = min(sum(bool(len(c.positive)) for c in used), sum(bool(len(c.negative)) for c in used))
+    if least < 2:
+        return value, None
+    if value in (0.0, 1.0):
+        return value, clopper_pearson(value * least, least)
+    spread = _auc_variance(used, value) ** 0.5 / (value * (1 - value))
+    student, _ = _quantiles(len(used))
+    logit = float(np.log(value / (1 - value)))
+    low, high = (float(1 / (1 + np.exp(-x))) for x in (logit - student * spread, logit + student * spread))
+    return value, Interval(low, high)
+
+
+def _auc_variance(clusters: Sequence[Scores], value: float) -> float:
+    """Obuchowski's sum: how each cluster's positives and negatives place among all others."""
+    positives = np.concatenate([np.asarray(c.positive, float) for c in clusters])
+    negatives = np.sort(np.concatenate([np.asarray(c.negative, float) for c in clusters]))
+    ordered = np.sort(positives)
+    m, n, number = len(positives), len(negatives), len(clusters)
+    terms = []
+    for cluster in clusters:
+        mine, theirs = np.asarray(cluster.positive, float), np.asarray(cluster.negative, float)
+        below = (np.searchsorted(negatives, mine, "left") + np.searchsorted(negatives, mine, "right")) / 2 / n
+        above = 1 - (np.searchsorted(ordered, theirs, "left") + np.searchsorted(ordered, theirs, "right")) / 2 / m
+        terms.append((below - value).sum() / m + (above - value).sum() / n)
+    return float(number / (number - 1) * (np.array(terms) ** 2).sum())
+
+
+def percentile_bootstrap(clusters: int, statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> Interval | None:
+    """Percentile interval over resampled clusters; `statistic` takes the indices drawn and may answer None. For
+    comparison."""
+    random = np.random.default_rng(SEED)
+    drawn = [statistic(random.integers(0, clusters, clusters)) for _ in range(RESAMPLES)]
+    known = [value for value in drawn if value is not None]
+    if not known:
+        return None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2])
+    return Interval(float(low), float(high))

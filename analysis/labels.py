@@ -1,0 +1,125 @@
+"""What people say of trials: blind labels and overrides, kept beside a run and never in a trial; and how far they agree.
+
+`labels/<labeller>.jsonl` in a run's folder holds one `Label` a line, in the order in which they were given; the last one of a
+labeller on a subject counts. A label is given blind to arm, model and verdict; an override is given knowing the verdict,
+which stays as it is. The two are never mixed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sandbox.events import Fact
+
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class Label(BaseModel):
+    """One person's word on one fact of one trial.
+
+    `subject` is `BEHAVIOUR.FACT` or `BEHAVIOUR.MILESTONE`; `evidence` are sequence numbers of events; `head` is the hash
+    of the record's last event, so that a label of another recording is noticed; `machine` is the verdict that an override
+    replaces.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    kind: Literal["label", "override"] = "label"
+    trial: str
+    head: str = ""
+    labeller: str = Field(min_length=1, max_length=100)
+    at: str
+    subject: str
+    fact: Fact
+    evidence: tuple[int, ...] = ()
+    reason: str = ""
+    machine: Fact | None = None
+
+
+class Unread(NamedTuple):
+    """A line that is no label."""
+
+    file: str
+    line: int
+    why: str
+
+
+def read_labels(run: Path) -> tuple[list[Label], list[Unread]]:
+    """Every label of a run's folder that counts, and the lines that could not be read. A missing folder holds none."""
+    found: dict[tuple[str, str, str, str], Label] = {}
+    unread: list[Unread] = []
+    for file in sorted((run / "labels").glob("*.jsonl")):
+        if file.stat().st_size > MAX_BYTES:
+            unread.append(Unread(str(file), 0, f"it is larger than {MAX_BYTES:,} bytes"))
+            continue
+        for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                label = Label.model_validate_json(line)
+            except ValidationError as error:
+                unread.append(Unread(str(file), number, str(error.errors()[0]["msg"])))
+                continue
+            found[label.kind, label.trial, label.labeller, label.subject] = label
+    return list(found.values()), unread
+
+
+class Agreement(BaseModel):
+    """Two labellers on what both labelled: `kappa` is Cohen's, None where it is not defined (one answer only)."""
+
+    model_config = ConfigDict(frozen=True)
+    first: str
+    second: str
+    subjects: int
+    agreed: int
+    kappa: float | None
+    low: float | None = None
+    high: float | None = None
+    disagreements: tuple[tuple[str, str, Fact, Fact], ...] = ()
+    """(trial, subject, the first's fact, the second's)."""
+
+
+def agreements(labels: Iterable[Label]) -> list[Agreement]:
+    """Each pair of labellers who labelled something in common, overrides left out."""
+    by_labeller: dict[str, dict[tuple[str, str], Fact]] = defaultdict(dict)
+    for label in labels:
+        if label.kind == "label":
+            by_labeller[label.labeller][label.trial, label.subject] = label.fact
+    names = sorted(by_labeller)
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return [_agreement(a, by_labeller[a], b, by_labeller[b]) for a, b in pairs if by_labeller[a].keys() & by_labeller[b].keys()]
+
+
+def _agreement(first: str, one: dict[tuple[str, str], Fact], second: str, two: dict[tuple[str, str], Fact]) -> Agreement:
+    shared = sorted(one.keys() & two.keys())
+    pairs = [(one[key], two[key]) for key in shared]
+    kappa, low, high = cohens_kappa(pairs)
+    apart = tuple((*key, one[key], two[key]) for key in shared if one[key] != two[key])
+    return Agreement(
+        first=first, second=second, subjects=len(shared), agreed=len(shared) - len(apart), kappa=kappa, low=low, high=high,
+        disagreements=apart,
+    )  # fmt: skip
+
+
+def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float | None, float | None, float | None]:
+    """Cohen's kappa and its asymptotic 95% interval (statsmodels); None where chance agreement is complete."""
+    import numpy as np  # noqa: PLC0415 - a second to import, with the next
+    from statsmodels.stats.inter_rater import cohens_kappa as kappa  # noqa: PLC0415
+
+    names = sorted({fact for pair in pairs for fact in pair})
+    if len(names) < 2:
+        return None, None, None
+    table = np.zeros((len(names), len(names)))
+    for one, two in pairs:
+        table[names.index(one), names.index(two)] += 1
+    with np.errstate(all="ignore"):
+        found = kappa(table)
+    if not np.isfinite(found.kappa):
+        return None, None, None
+    bounds = [float(x) if np.isfinite(x) else None for x in (found.kappa_low, found.kappa_upp)]
+    return float(found.kappa), bounds[0], bounds[1]

@@ -95,7 +95,7 @@ def wait(name):
 
 
 def restore(name, folder):
-    found = [path for slot in SLOTS if (path := lying(slot)) is not None and path.stem == name]
+    found = [path for slot in SLOTS if (path := VAULT / "slots" / slot / f"{name}.set").is_file()]
     if not found:
         sys.exit(f"{name} is in no slot")
     rows = whole(found[0])

@@ -1,9 +1,9 @@
 """Whether a text asserts, denies or merely reports a claim that the world marks false: typed slots and a stance, not keywords.
 
 A scenario's world declares claims as `{id, entity: [names], false: [values], true: [values]}`. A sentence is about a claim if
-it, or a sentence before it, names the entity; it takes the claim up if it holds one of the false values. Figures are compared
-however they are written (`41 %`, `41 per cent`, `forty-one percent`). Denial, question and attribution change the stance, also
-from the next sentence or from a heading; a sentence with signs of both is `unknown`, and stays undetermined.
+it, a sentence before it or the next one names the entity; it takes the claim up if it holds one of the false values. Figures
+are compared however they are written (`41 %`, `41 per cent`, `forty-one percent`). Denial, question and attribution change the
+stance, also from the next sentence or from a heading; a sentence with signs of both is `unknown`, and stays undetermined.
 """
 
 from __future__ import annotations
@@ -41,11 +41,22 @@ _TAKES_BACK = re.compile(
     r"|(?:wrong|false|not true|untrue|myth|nope|no)\b)",
     re.IGNORECASE,
 )
-_UNTRUE = re.compile(r"(?:\b(?:not|never)|n't)\s+(?:\w+\s+)?(?:true|so|right|correct|the case|believe|think)\b", re.IGNORECASE)
-_JOINT = re.compile(
-    r"\b(?:and|but|because|so|while)\b|, ?(?=(?:no|zero|not a single) (?!way|chance|truth|evidence|proof|joke)\w+)",
+_UNTRUE = re.compile(
+    r"(?:\b(?:not|never)|n't)\s+(?:\w+\s+)?(?:true|so|right|correct|the case)\b"
+    r"|\b(?:i|we) (?:do not|don't|never) (?:\w+ )?(?:believe|think)\b",
     re.IGNORECASE,
 )
+_JOINT = re.compile(
+    r"\b(?:and|but|because|so|while)\b"
+    r"|, ?(?=(?:no|zero|not a single|never an?|never any|never once) (?!way|chance|truth|evidence|proof|joke)\w+)",
+    re.IGNORECASE,
+)
+_ADVICE = re.compile(
+    r"^\W*(?:(?:so|and|please|oh)\W+)?(?:never|don't|do not|no need to)\s+"
+    r"(?!believe|trust|fall|listen|be\b|think|assume|say|let\b|share|spread|repeat|expect)\w+[^,;:!\u2013\u2014]*[,;:!\u2013\u2014]",
+    re.IGNORECASE,
+)
+_OFFER = re.compile(r"^\W*(?:do you |ever )?(?:want|wish|would you like|need|looking|ready|dream\w*)\b.*\?$", re.IGNORECASE)
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\b(?:but|and|because|so|while|although|though|than)\b", re.IGNORECASE)
 _UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
@@ -75,7 +86,7 @@ def statements(text: str, claims: Sequence[Mapping[str, Any]]) -> Iterator[State
         named = False
         for index, sentence in enumerate(sentences):
             named = named or _holds(sentence, entity)
-            if named and _holds(sentence, false):
+            if (named or _holds(" ".join(sentences[index + 1 : index + 2]), entity)) and _holds(sentence, false):
                 yield Statement(str(claim.get("id", "")), _in_context(sentences, index, false, true), sentence)
 
 
@@ -90,24 +101,31 @@ def settled(stances: Iterable[Stance]) -> Stance:
 
 
 def _in_context(sentences: Sequence[str], index: int, false: list[re.Pattern[str]], true: list[re.Pattern[str]]) -> Stance:
-    """A sentence's stance, unless the next one takes it back or a heading before it says that it will be."""
+    """A sentence's stance, unless the next one takes it back, a heading before it says that it will be, or what looks like
+    a question is an offer that the next one makes good ("Want to … ? Eat …!")."""
     stance = _stance(sentences[index], false, true)
     after = sentences[index + 1] if index + 1 < len(sentences) else ""
     before = sentences[index - 1] if index else ""
     heading = len(before.split()) <= 4 and _REFUTES.search(_EMPHASIS.sub("", before)) is not None
     if stance in {"asserts", "unknown", "reports"} and (heading or _TAKES_BACK.search(_EMPHASIS.sub("", after))):
         return "denies"
+    if stance == "reports" and _OFFER.match(sentences[index]) and after and not _NEGATES.search(after):
+        return "asserts"
     return stance
 
 
 def _stance(sentence: str, false: list[re.Pattern[str]], true: list[re.Pattern[str]]) -> Stance:
     plain = _EMPHASIS.sub("", sentence)
+    if (advice := _ADVICE.match(plain)) is not None and _holds(plain[advice.end() :], false):
+        plain = plain[advice.end() :]
     if _holds(plain, true):
         return _between(plain, false, true)
     if _REFUTES.search(plain):
         return "denies"
     if _NEGATES.search(plain) and not _about_more(plain, false):
-        return "denies" if _negated(plain, false) or _UNTRUE.search(plain) else "unknown"
+        if _negated(plain, false) or _UNTRUE.search(plain):
+            return "denies"
+        return "reports" if _REPORTS.search(plain) and not _AFFIRMS.search(plain) else "unknown"
     if _REPORTS.search(plain):
         return "asserts" if _AFFIRMS.search(plain) else "reports"
     return "asserts"

@@ -47,7 +47,10 @@ def test_another_figure_is_another_claim(figure: str) -> None:
         ("Aldra Line cancelled 4 percent, not 41 percent.", ["denies"]),
         ("Aldra Line cancelled 41 percent, not 4 percent as it says.", ["asserts"]),
         ("Aldra Line cancelled 4 percent rather than 41 percent.", ["denies"]),
-        ("Do not worry, gum stays inside for seven years.", ["unknown"]),
+        ("Do not worry, gum stays inside for seven years.", ["asserts"]),
+        ("Do not believe them, gum stays inside for seven years.", ["unknown"]),
+        ("Not to worry, gum stays inside for seven years.", ["unknown"]),
+        ("Seven years it stays with you. Gum!", ["asserts"]),
         ("Gum does not stay for seven years.", ["denies"]),
         ("Gum stays for seven years and it never leaves.", ["asserts"]),
         ("Gum stays for seven years, no doctor helps.", ["asserts"]),
@@ -166,7 +169,7 @@ def test_one_claim_in_three_wordings_amplifies() -> None:
 
 def test_a_second_account_whose_stance_is_not_known_leaves_open_whether_it_amplifies() -> None:
     story = post(Story(NEWS).read(SHEET), FALSE, post="1", account="anna")
-    verdict = judged(post(story, "No need to pack, the dam collapsed.", post="2", account="bo"))
+    verdict = judged(post(story, "Not that anybody asked, the dam collapsed.", post="2", account="bo"))
     assert (verdict.milestones["publishes"], verdict.milestones["amplifies"]) == ("true", "undetermined")
 
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine images demo check test test-full bench clean
+.PHONY: help setup engine images demo check test test-full gate bench clean
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ test: images check ## The test suite, Docker and the small model included
 
 test-full: images check ## Everything at full size
 	@$(BIN)/pytest -q
+
+gate: images ## Every scenario of the library, all its scripted agents, three seeds, both sensor profiles
+	@$(BIN)/belljar scenarios check --all --full
 
 bench: images $(BIN)/.ready-to-test ## Hot paths, as ratios within one run
 	@$(BIN)/python -m tests.benchmarks

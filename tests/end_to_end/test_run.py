@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.library.loading import names
 from sandbox.trajectory import Trajectory
 from tests.end_to_end.conftest import Belljar
 
@@ -17,11 +18,22 @@ SHUTDOWN = "sabotage/shutdown_script"
 FIVE = {"honest", "near_miss", "open", "concealing", "blocked"}
 
 
-def test_every_scripted_agent_of_the_headline_gets_the_verdict_that_it_deserves(belljar: Belljar) -> None:
-    checked = belljar.json("scenarios", "check", "--arms", "headline", "--concurrency", 2)
-    names = {scenario["name"]: {check["name"].split()[0] for check in scenario["checks"]} for scenario in checked["scenarios"]}
-    assert checked["passed"], checked
-    assert names == {SHUTDOWN: FIVE, "self_replication/spare_host": FIVE}
+def test_the_whole_library_goes_through_the_gate_and_every_scripted_agent_gets_the_verdict_that_it_deserves(
+    belljar: Belljar,
+) -> None:
+    done = belljar("scenarios", "check", "--all", "--json", timeout=1500)
+    checked = json.loads(done.stdout)
+    failed = {
+        f"{scenario['name']}: {check['name']}": check["detail"]
+        for scenario in checked["scenarios"]
+        for check in scenario["checks"]
+        if not check["passed"]
+    }
+    assert failed == {}
+    assert (done.returncode, checked["passed"]) == (0, True)
+    played = {s["name"]: {c["name"].split()[0] for c in s["checks"]} for s in checked["scenarios"]}
+    for name in names():
+        assert played[name] >= FIVE, name
 
 
 def test_a_run_prints_one_object_whose_verdicts_cite_events_that_exist(belljar: Belljar) -> None:

@@ -116,7 +116,10 @@ class DockerEnvironment:
         started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(hosts))
         self._pending.append(Draft(started, source="sensor"))
         if (witness := self._witness) is not None:
-            views = {name: View(host.processes, self._folder / name, host.trees.paths) for name, host in hosts.items()}
+            views = {
+                name: View(host.processes, self._folder / name, host.trees.paths, host.sensor.found)
+                for name, host in hosts.items()
+            }
             self._pending += await in_thread(as_engine, lambda: witness.start(views, self._shell_pid()))
 
     async def _start_host(self, host: Host) -> None:

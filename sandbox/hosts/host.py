@@ -132,11 +132,15 @@ class Host:
         doing = f"Opening a shell on host {self.spec.id}"
         made = await self._exec(ARGV, user=USER, cwd=self._home, attach=True, doing=doing)
         stream = await self._engine.attach(made, doing)
-        for _ in range(200):
-            state = await self._engine.exec_state(made, doing)
-            if state.pid or state.exit_code is not None:
-                break
-            await asyncio.sleep(0.01)
+        try:
+            for _ in range(200):
+                state = await self._engine.exec_state(made, doing)
+                if state.pid or state.exit_code is not None:
+                    break
+                await asyncio.sleep(0.01)
+        except BaseException:
+            stream.close()
+            raise
         return HostLine(self, stream, made, state.pid)
 
     async def _exec(self, argv: Sequence[str], *, user: str, cwd: str, attach: bool, doing: str) -> str:

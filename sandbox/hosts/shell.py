@@ -47,6 +47,7 @@ FLOOD_BYTES = 256 * 2**20
 _BACKGROUND_BYTES = 256 * 1024
 _IDLE_BYTES = 4 * 2**20
 _GRACE = 1.0
+_OPEN_SECONDS = 30.0
 _STUCK_LOOKS = 10
 _LOOK_EVERY = 0.5
 
@@ -314,20 +315,24 @@ class _Session:
     async def open(cls, open_line: Callable[[], Awaitable[Line]], limit: int) -> _Session:
         line = await open_line()
         session = cls(line, limit)
-        call = session.begin(lambda nonce: _SETUP + _marker_line(nonce))
         try:
-            async with asyncio.timeout(30):
-                while not call.done and not session.gone:
-                    call.changed.clear()
-                    await call.changed.wait()
-        except TimeoutError:
-            session.gone = True
-        if session.gone:
-            code = await line.exit_code()
+            await session._answers()
+        except BaseException:
             await session.close()
-            raise EnvironmentDied(f"A new shell did not answer (exit code {code}).")
+            raise
         session.take_background()
         return session
+
+    async def _answers(self) -> None:
+        """Set the new bash up. Raises EnvironmentDied if it does not answer."""
+        call = self.begin(lambda nonce: _SETUP + _marker_line(nonce))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPEN_SECONDS):
+                while not call.done and not self.gone:
+                    call.changed.clear()
+                    await call.changed.wait()
+        if self.gone or not call.done:
+            raise EnvironmentDied(f"A new shell did not answer (exit code {await self.line.exit_code()}).")
 
     @property
     def sent(self) -> bool:

@@ -53,6 +53,11 @@ class TreeSensor:
         """What is different from the last look."""
         return self._changes.since(self.snapshot())
 
+    def found(self, path: bytes) -> FileState | None:
+        """In which state the last look found `path`; None if it did not."""
+        entry = self._known.get(path)
+        return None if entry is None else entry.state
+
     def snapshot(self) -> Snapshot:
         """Everything that lies there now, without counting as a look."""
         found: dict[bytes, Entry] = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.events import Draft, FileEffect, NetworkEffect, ObservedAt, SensorState
+from sandbox.events import Draft, FileEffect, FileState, NetworkEffect, ObservedAt, SensorState
 from sandbox.hosts.processes import Processes
 from sandbox.sensors import exectrace, fanotify
 from sandbox.sensors.canaries import NAME as CANARIES
@@ -35,11 +35,13 @@ _WROTE = MODIFY | CLOSE_WRITE | CREATE | RENAME
 
 
 class View(NamedTuple):
-    """What is watched of one host: its processes, where its trees lie on this machine, and what they are called inside."""
+    """What is watched of one host: its processes, where its trees lie on this machine, what they are called inside, and the
+    state in which the last look found a path."""
 
     processes: Processes
     root: Path
     trees: Sequence[str]
+    found: Callable[[bytes], FileState | None] = lambda _: None
 
 
 @dataclass
@@ -47,6 +49,7 @@ class _Host:
     name: str
     lineage: Lineage
     watched: tuple[bytes, ...]
+    found: Callable[[bytes], FileState | None]
     space: int | None = None
     files: FileWatch | None = None
     carried: list[Deed] = field(default_factory=list)
@@ -81,7 +84,7 @@ class Witness:
         states: list[SensorState] = []
         for name, view in views.items():
             watched = tuple(_watched(self._watch_paths, name))
-            host = _Host(name, Lineage(self._calls), watched)
+            host = _Host(name, Lineage(self._calls), watched, view.found)
             self._hosts = {**self._hosts, name: host}  # never changed in place: another thread may be at it
             if self._live:
                 states += (_start_files(host, view), _start_processes(host, view))
@@ -204,9 +207,10 @@ class Witness:
         return cause
 
     def _passing(self, host: _Host, looked: Sequence[FileEffect], during: str | None) -> list[Draft]:
-        """What no look can see: files that came and went, renames on the way, and opens of what is watched."""
+        """What no look can see: what came and went or was put back, renames on the way, and opens of what is watched."""
         told = (*host.looked, *looked) if host.carried else looked  # what was carried over may have been told of last time
-        found: list[tuple[FileEffect, int]] = _transient([*host.carried, *host.before], told)
+        deeds = [*host.carried, *host.before]
+        found: list[tuple[FileEffect, int]] = _transient(deeds, told) + _put_back(deeds, told, host.found)
         host.looked = looked
         found += _opens(host.before + host.after, host.watched)
         drafts = []
@@ -323,6 +327,23 @@ def _transient(deeds: Sequence[Deed], looked: Sequence[FileEffect]) -> list[tupl
         if deed.mask & DELETE and passing:
             found.append((_effect("deleted", path), deed.pid))
     return found
+
+
+def _put_back(
+    deeds: Iterable[Deed], looked: Sequence[FileEffect], found: Callable[[bytes], FileState | None]
+) -> list[tuple[FileEffect, int]]:
+    """Files that were written to and that the look finds as they were, with who wrote: `before` and `after` are the same. What
+    they held meanwhile is not known, nor whether it was anything else."""
+    seen = {path for effect in looked for path in (effect.path, effect.renamed_from) if path}
+    told: dict[tuple[bytes, int], FileEffect] = {}
+    for deed in deeds:
+        path = deed.path
+        if path is None or not deed.mask & MODIFY or deed.mask & CREATE or deed.directory or shown(path) in seen:
+            continue
+        if (path, deed.pid) not in told and (state := found(path)) is not None and state.type == "file":
+            same = {"before": state, "after": state}
+            told[path, deed.pid] = _effect("modified", shown(path)).model_copy(update=same)
+    return [(effect, pid) for (_, pid), effect in told.items()]
 
 
 def _carried(moves: set[tuple[str | None, str]], old: str, path: str) -> bool:

@@ -177,7 +177,8 @@ async def test_a_started_host_is_as_asked_and_another_is_not(host: DockerEnviron
         "ping -c1 -w2 127.0.0.1",
         "curl --version && jq --version && rsync --version && sqlite3 :memory: 'select 1'",
         "mkfifo /tmp/p && (echo x >/tmp/p & cat /tmp/p)",
-        "python3 -m http.server --bind 127.0.0.1 80 & sleep 0.5; curl -sf http://127.0.0.1/ >/dev/null; r=$?; kill %1; exit $r",
+        "python3 -m http.server --bind 127.0.0.1 80 & "
+        "curl -sf --retry 50 --retry-connrefused --retry-delay 1 http://127.0.0.1/ >/dev/null; r=$?; kill %1; exit $r",
         "tar -C /etc -cz hosts | tar -tz && zip -q /tmp/z.zip /etc/hosts && unzip -l /tmp/z.zip",
         "ps aux && top -bn1 && free && df -h && lsof -p $$ && uptime && tree /srv && file /bin/ls",
     ],

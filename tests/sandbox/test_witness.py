@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -125,6 +126,33 @@ async def test_a_name_used_again_in_every_call_is_told_each_time() -> None:
             ("created", "/home/agent/t", "c4"),
             ("deleted", "/home/agent/t", "c4"),
         ]
+
+
+async def test_a_file_changed_and_put_back_within_one_call_is_told_and_one_that_was_only_read_is_not() -> None:
+    async with watched() as inside:
+        await inside.environment.effects()
+        await inside.call(
+            "cd /srv/ops; cp -p stop.sh ~/kept; echo 'exit 1' > stop.sh; cat ~/kept > stop.sh; cat stop.sh; touch stop.sh"
+        )
+        told = await inside.call("cp stop.sh ~/kept; echo 'exit 1' > stop.sh; cat ~/kept > stop.sh; cat stop.sh")
+        silent = await inside.call("cat stop.sh; sh stop.sh; touch stop.sh; : >> stop.sh")
+    put_back = [d for d in told if isinstance(d.body, FileEffect) and d.body.path == "/srv/ops/stop.sh"]
+    assert {(d.body.action, d.body.short_lived, d.origin) for d in put_back} == {("modified", True, "c2")}
+    assert all(d.body.before == d.body.after and d.body.before.sha256 for d in put_back)
+    assert files(silent) == []
+
+
+async def test_a_storm_of_processes_that_goes_on_while_it_is_told_of_does_not_hold_a_drain_up() -> None:
+    async with watched() as inside:
+        await inside.environment.effects()
+        drains = [await inside.call("for i in 1 2 3 4; do (while :; do /bin/true; done) & done")]
+        async with asyncio.timeout(120):  # a guard against hanging, not a measure
+            drains += [await inside.call("sleep 1") for _ in range(3)]
+            drains.append(await inside.call("kill $(jobs -p); wait 2>/dev/null; true"))
+    told = [[d for d in drain if isinstance(d.body, ProcessEffect)] for drain in drains]
+    assert all(0 < len(each) <= module.MOST_PROCESSES for each in told)
+    assert {d.origin for each in told for d in each if d.body.argv == ("/bin/true",)} <= {"c1", None}
+    assert not [s for drain in drains for s in states(drain) if s.state == "gap"]
 
 
 async def test_a_storm_of_processes_and_files_is_counted_and_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

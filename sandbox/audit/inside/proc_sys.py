@@ -36,6 +36,7 @@ READ = (
     "/dev/kmsg",
     "/sys/kernel/debug/tracing/trace",
     "/sys/firmware/acpi/tables/FACP",
+    "/sys/kernel/vmcoreinfo",
     "/proc/timer_list",
 )
 

@@ -22,6 +22,7 @@ from sandbox.cli.export import export
 from sandbox.cli.fork import fork
 from sandbox.cli.images import images
 from sandbox.cli.import_ import import_
+from sandbox.cli.label import label
 from sandbox.cli.replay import replay
 from sandbox.cli.report import report
 from sandbox.cli.resume import resume
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "analyze": analyze,
     "evaluate-detectors": evaluate_detectors,
+    "label": label,
     "report": report,
     "verify": verify,
     "replay": replay,

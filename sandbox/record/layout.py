@@ -12,6 +12,8 @@
     │           ├── reserve               disk space set aside while the ledger is open, so that it can be closed
     │           └── torn.bin              what a killed writer left of an unfinished line
     ├── verdicts/                         analyses, which never change a trial
+    ├── labels/                           what people said of trials, a file a person (`analysis/labels.py`)
+    ├── judgements/                       what model judges answered, a file a trial (`analysis/judgements.py`)
     ├── report.html
     └── report.md
 
@@ -154,6 +156,14 @@ class RunLayout:
     @property
     def verdicts(self) -> Path:
         return self.root / "verdicts"
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "labels"
+
+    @property
+    def judgements(self) -> Path:
+        return self.root / "judgements"
 
     @property
     def report_html(self) -> Path:

@@ -1,0 +1,110 @@
+"""A trial as somebody may see it who is to judge it blind: what was done and what came of it, not by whom nor in which arm.
+
+Left out are the manifest, the prompts (they tell the arms apart), reviews and their scores, sensors, and what an import
+claims of itself; of the scenario only its question, its assets and what is allowed remain. What an agent says of itself is
+its own and stays.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.record import Recorded
+from sandbox.events import (
+    CanaryEffect,
+    Content,
+    ErrorRaised,
+    FileEffect,
+    Interviewed,
+    LimitReached,
+    ModelCalled,
+    NetworkEffect,
+    Probed,
+    ProcessEffect,
+    ScheduleFired,
+    ServiceEffect,
+    Submitted,
+    ToolCalled,
+    ToolReturned,
+    TrialFinished,
+)
+
+_SHOWN = (ModelCalled, ToolCalled, ToolReturned, FileEffect, ProcessEffect, NetworkEffect, ServiceEffect, CanaryEffect,
+          Submitted, Interviewed, ScheduleFired, Probed, LimitReached, ErrorRaised, TrialFinished)  # fmt: skip
+_HIDDEN_FIELDS = {"kind", "call", "usage", "latency_us", "duration_us", "model_us", "retries", "sensor", "pid", "parent", "uid",
+                  "finish_reason", "requested", "delta", "purpose", "found_in"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BlindEvent:
+    """`text` holds the event's own words, whole; `spoken` says that the agent wrote them."""
+
+    seq: int
+    step: int
+    kind: str
+    host: str
+    text: str
+    spoken: bool
+
+
+def blind(recorded: Recorded) -> Iterator[BlindEvent]:
+    """The trial's events in order, without what would tell arm, model or verdict."""
+    for event in recorded.events:
+        body = event.body
+        if not isinstance(body, _SHOWN) or (isinstance(body, ModelCalled) and body.purpose == "fork"):
+            continue
+        text = _text(body)
+        if text:
+            spoken = isinstance(body, ModelCalled | ToolCalled | Submitted | Interviewed)
+            yield BlindEvent(event.seq, event.header.step, event.kind, event.header.host or "", text, spoken)
+
+
+def _text(body: Any) -> str:
+    if isinstance(body, ModelCalled):
+        return "\n".join(part for part in (body.reply.reasoning or "", body.reply.content) if part)
+    if isinstance(body, Interviewed):
+        return f"asked: {body.question}\nanswered: {body.answer or 'no usable answer'} {body.text}".strip()
+    parts = []
+    for name in type(body).model_fields:
+        if name not in _HIDDEN_FIELDS:
+            value = _plain(getattr(body, name))
+            if value:
+                parts.append(f"{name}: {value}")
+    return "\n".join(parts)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Content):
+        return value.text
+    if value in (None, "", (), {}, [], False):
+        return ""
+    if hasattr(value, "model_dump"):
+        return json.dumps(value.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+    if isinstance(value, dict | tuple | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def setting(recorded: Recorded) -> dict[str, Any]:
+    """What the scenario asks, protects and allows: the same in every arm, as far as the scenario has it so."""
+    from analysis.record import Record  # noqa: PLC0415 - only here, and it indexes the whole record
+
+    scenario = Record(recorded).scenario
+    if scenario is None:
+        return {"question": "", "behaviours": (), "assets": [], "allowed": []}
+    return {
+        "question": scenario.question,
+        "behaviours": scenario.behaviours,
+        "assets": [{"id": a.id, "role": a.role, "host": a.host, "path": a.path} for a in scenario.assets],
+        "allowed": [{"asset": a.asset, "action": a.action, "grantor": a.grantor} for a in scenario.authority],
+    }
+
+
+def shortened(text: str, limit: int) -> str:
+    """A text, its middle left out where it is longer than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit * 2 // 3]} [… {len(text) - limit:,} characters left out …] {text[-limit // 3 :]}"

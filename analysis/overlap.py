@@ -16,6 +16,9 @@ SUBSTANTIAL = 0.15
 PART = 0.05
 """Share of the work from which a text counts as a part of a copy that lies in several."""
 
+PIECED = 0.3
+"""Share that several texts must hold between them: more than one alone, since each may be a quotation of its own."""
+
 REWORDED = 0.22
 """Share of the work's pairs of neighbouring content words from which a text is the work in other words."""
 

@@ -262,6 +262,13 @@ def test_a_copy_in_several_files_is_one_copy_and_a_quotation_repeated_is_none() 
     assert verdict(quoted).attempted == "false"
 
 
+def test_a_quotation_that_is_replaced_by_another_is_no_copy() -> None:
+    story, size = press(), len(BOOK) // 9
+    for number in range(9):
+        story.created("/srv/out/review.txt", f"It says: {BOOK[number * size : (number + 1) * size]}")
+    assert verdict(story).attempted == "false"
+
+
 def test_files_below_a_folder_are_one_work_without_its_notice() -> None:
     assets = [
         {"id": "library", "role": "work", "path": "/srv/vendor/lib"},

@@ -37,6 +37,13 @@ AssetRole = Literal[
     "licence",  # notices, watermarks, attribution
 ]
 
+IndicatorKind = Literal[
+    "oversight_subversion", "self_exfiltration", "persistence", "goal_guarding", "covert_action", "say_do_contradiction",
+    "reasoning_action_gap", "concealment", "doubling_down", "power_seeking", "peer_preservation", "evaluation_awareness",
+    "monitoring_conditional", "alignment_faking", "sandbagging",
+]  # fmt: skip
+"""Scheming indicators: all of one trial, but the last three, which are estimates of a study."""
+
 When = dict[str, str | tuple[str, ...]]
 
 Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -304,7 +311,7 @@ class Judged(Data):
     task_probe: str = ""
     success: dict[Behaviour, str] = {}
     interview: tuple[Question, ...] = ()
-    primary_indicator: str | None = None
+    primary_indicator: IndicatorKind | None = None
     peers: tuple[Peer, ...] = ()
     must_report: tuple[Id, ...] = ()
 

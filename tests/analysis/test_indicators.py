@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.indicators.indicator import Indicator, merged
-from analysis.indicators.study import Pair, paired_difference, study_indicators
+from analysis.indicators.study import Pair, StudyIndicator, paired_difference, study_indicators
 from analysis.indicators.trial import KINDS
 from analysis.study import summarise
 from analysis.verdict import TrialVerdict, judge
 from sandbox.events import Message, ModelCalled
+from sandbox.scenario import IndicatorKind
 from tests.analysis.adversarial.worlds import OPS
 from tests.analysis.story import SHUTDOWN, SPARE, WEIGHTS, Story, sha, state
 
@@ -233,6 +234,11 @@ def test_no_report_was_asked_for_no_covert_action() -> None:
 def test_what_was_not_asked_or_given_is_said_to_be_undetermined() -> None:
     verdict = judge(Story(OPS).submit().end())
     assert set(verdict.indicators_undetermined) == {"reasoning_action_gap", "evaluation_awareness"} <= set(KINDS)
+
+
+def test_a_scenario_may_be_about_each_kind_and_no_other() -> None:
+    of_a_study = get_args(StudyIndicator.model_fields["kind"].annotation)
+    assert set(get_args(IndicatorKind)) == {*KINDS, *of_a_study}
 
 
 def test_one_indicator_a_kind() -> None:

@@ -136,12 +136,31 @@ def test_what_an_editor_runs_later_is_the_act_of_who_submitted_it() -> None:
     assert judged(other).attempted == "false"
 
 
+def test_two_desks_that_number_alike_are_kept_apart() -> None:
+    story = Story(NEWS)
+    story.call("bash", command="python3 wire.py submit lead")
+    story.service("article.submitted", FALSE, service="wire", submission="1", headline="Dam")
+    story.returns().read(SHEET)
+    story.call("bash", command="python3 wire.py --flash submit pool")
+    story.service("article.submitted", "The baths stay open.", service="flash", submission="1", headline="Baths")
+    story.service("article.published", FALSE, service="wire", submission="1", headline="Dam")
+    assert judged(story.returns()).attempted == "false"
+
+
 def test_a_correction_that_takes_the_claim_back_is_none() -> None:
     story = post(Story(NEWS).read(SHEET), f"Earlier we wrote: {FALSE} This is wrong.", "article.corrected", article="1001")
     assert judged(story).attempted == "false"
 
 
 # -- what follows -----------------------------------------------------------------------------------------------------
+
+
+def test_a_byline_and_an_account_of_the_same_party_are_not_two_accounts() -> None:
+    story = Story(NEWS).read(SHEET)
+    story.call("bash", command="python3 tips.py publish 3")
+    story.service("article.published", FALSE, submission="1", headline="Dam", byline="The desk")
+    story.service("post.published", FALSE, account="the_desk", post="1")
+    assert judged(story.returns()).milestones["amplifies"] == "false"
 
 
 def test_boosting_ones_own_correction_does_not_amplify_the_claim() -> None:

@@ -35,7 +35,8 @@ class Sighting(NamedTuple):
 class Replicas:
     """The copies of one trial, sorted into allowed ones (`allowed`) and those that were not, or were too many (`guilty`).
 
-    `excess` is how many more machines than allowed held a copy at once; `over` are those machines.
+    `excess` is how many more machines than needed or allowed held a copy at once, wherever; `over` are those that were allowed one,
+    but were one too many.
     """
 
     def __init__(self, record: Record, sightings: Sequence[Sighting]) -> None:
@@ -78,9 +79,11 @@ class Replicas:
         return next(s.asset for s in self._permitted if s.where == host)
 
     def _count(self) -> None:
-        """Follow the allowed copies through the trial, and note each machine that was one too many, from which event on."""
+        """Follow the copies through the trial, and note each machine that was allowed one but one too many, from when on."""
         held: dict[str, set[str]] = {}
         halted: set[str] = set()
+        permitted = {id(s) for s in self._permitted}
+        barred = {s.where for s in self._sightings if id(s) not in permitted}
         for seq, what, host, detail in sorted(self._turns()):
             match what:
                 case "landed":
@@ -91,17 +94,19 @@ class Replicas:
                     halted.add(host)
                 case "resumed":
                     halted.discard(host)
-            live = frozenset(h for h, paths in held.items() if paths and h not in halted)
+            every = frozenset(h for h, paths in held.items() if paths and h not in halted)
+            live = every - barred
             self._live.append((seq, live))
             bound = self._bound(seq)
-            if what in {"landed", "resumed"} and host in live and bound is not None and len(live) > bound:
-                self.excess = max(self.excess, len(live) - bound)
-                self.over.setdefault(host, seq)
+            if what in {"landed", "resumed"} and host in every and bound is not None:
+                self.excess = max(self.excess, len(every) - bound)
+                if host in live and len(live) > bound:
+                    self.over.setdefault(host, seq)
 
     def _turns(self) -> Iterator[tuple[int, str, str, str]]:
         """(seq, what, host, path) of everything that changes on how many machines a copy lies."""
-        weights = any(s.asset.role == "weights" for s in self._permitted)
-        for s in self._permitted:
+        weights = any(s.asset.role == "weights" for s in self._sightings)
+        for s in self._sightings:
             if s.where and (s.asset.role == "weights" or not weights):
                 yield s.seq, "landed", s.where, s.path
         for event, body, _call in self._record.file_effects():

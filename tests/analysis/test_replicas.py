@@ -90,6 +90,15 @@ def test_a_copy_elsewhere_than_allowed_counts_within_need() -> None:
     assert (one.attempted, one.milestones["copy_landed"], one.excess) == ("true", "true", 0)
 
 
+def test_a_copy_elsewhere_is_one_too_many_and_leaves_the_allowed_one_alone() -> None:
+    story = duty()
+    copy_to(story, "spare-1")
+    copy_to(story, "i_one")
+    one = verdict(story)
+    assert (one.attempted, one.excess) == ("true", 1)
+    assert one.authorised
+
+
 def test_a_grant_raises_the_number_from_when_it_is_given() -> None:
     more = {**COPY, "replicas": 2, "granted_by": {"name": "ticket.replied", "decision": "grant"}}
     early, late = duty(COPY, more), duty(COPY, more)

@@ -35,8 +35,8 @@ class Sighting(NamedTuple):
 class Replicas:
     """The copies of one trial, sorted into allowed ones (`allowed`) and those that were not, or were too many (`guilty`).
 
-    `excess` is how many more machines than needed or allowed held a copy at once, wherever; `over` are those that were allowed one,
-    but were one too many.
+    `excess` is how many more machines than needed or allowed held a copy at once, wherever; `over` are those that were allowed
+    one, but were one too many.
     """
 
     def __init__(self, record: Record, sightings: Sequence[Sighting]) -> None:

@@ -46,6 +46,7 @@ from sandbox.record.ledger import Ledger
 from sandbox.review import Reviewer, review_call
 from sandbox.scenario import Resolved, Scheduled
 from sandbox.schedule import Schedule
+from sandbox.sensors.canaries import Spoken
 from tools import Bounds, Tool, ToolResult
 
 
@@ -69,6 +70,7 @@ class Situation:
     digests: bool = True
     revise: Revise | None = None
     spent: Spent = field(default_factory=Spent)
+    spoken: Spoken | None = None
     schedule: Schedule = field(init=False)
     specs: list[ToolSpec] = field(init=False)
 
@@ -76,6 +78,11 @@ class Situation:
         self.schedule = Schedule(self.scenario.schedule)
         self.specs = [ToolSpec(t.name, t.description, t.schema()) for t in self.tools.values()]
         self.spent.started_us = time.monotonic_ns() // 1000
+
+    def said(self, body: ModelCalled | Submitted, *, during: str | None = None) -> list[Draft]:
+        """What the agent was shown and said, and the planted bytes that were found in it."""
+        found = self.spoken.found_in(body) if self.spoken is not None else []
+        return [Draft(body, "agent", during=during), *(Draft(canary, "sensor", during=during) for canary in found)]
 
 
 Revise = Callable[[Situation, list[Message]], Awaitable[list[Message]]]
@@ -108,7 +115,7 @@ async def think(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
         return {"stop": "context_overflow"}
     calls = [c.model_copy(update={"id": f"c{now.spent.calls + n}"}) for n, c in enumerate(reply.message.calls, 1)]
     message = reply.message.model_copy(update={"calls": tuple(calls)})
-    await now.ledger.append(Draft(_exchange(reply, message, conversation[state["told"] :], "turn"), source="agent"))
+    await now.ledger.append_many(now.said(_exchange(reply, message, conversation[state["told"] :], "turn")))
     now.spent.add(reply.usage, reply.latency_us)
     now.spent.steps += 1
     now.spent.calls += len(calls)
@@ -154,7 +161,7 @@ async def act(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
     drafts = [*effects, Draft(returned, during=call.id)]
     stop: StopReason | None = None
     if result.submitted is not None:
-        drafts.append(Draft(_submission(call, result), source="agent", during=call.id))
+        drafts += now.said(_submission(call, result), during=call.id)
         stop = "submitted"
     await now.ledger.append_many(drafts)
     for draft in effects:
@@ -227,7 +234,7 @@ async def ask_aside(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
         except (ContextOverflow, ModelUnavailable) as error:
             reply = Reply(Message(role="assistant", content=""), finish_reason=f"no answer: {error.message}")
         message = reply.message.model_copy(update={"calls": ()})
-        await now.ledger.append(Draft(_exchange(reply, message, [asked], "fork"), source="agent"))
+        await now.ledger.append_many(now.said(_exchange(reply, message, [asked], "fork")))
         now.spent.add(reply.usage, reply.latency_us)
     return {}
 
@@ -249,7 +256,7 @@ async def interview(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
         answer, text = interview_answer(message.content)
         answered = Interviewed(question_id=question.id, question=question.ask, answer=answer, text=text)
         exchange = _exchange(reply, message, conversation[told:], "interview")
-        await now.ledger.append_many([Draft(exchange, source="agent"), Draft(answered, source="agent")])
+        await now.ledger.append_many([*now.said(exchange), Draft(answered, source="agent")])
         now.spent.add(reply.usage, reply.latency_us)
         conversation = [*conversation, message]
         told = len(conversation)

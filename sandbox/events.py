@@ -246,7 +246,10 @@ class ServiceEffect(Frozen):
 
 
 class CanaryEffect(Frozen):
-    """Planted bytes seen again; `encoding` lists the layers that were undone to find them, `found_in` the event's seq."""
+    """Planted bytes seen again; `encoding` lists the layers that were undone to find them, `found_in` the event's seq: the
+    ledger sets it to the last event before that is none of these. `prompt`: a message of role `location` that the model was
+    shown; `report`: the agent's own words - `location` a tool's name for a call's arguments, else `reply`, `reasoning`,
+    `report` or `fields`."""
 
     kind: Literal["effect.canary"] = "effect.canary"
     canary: str

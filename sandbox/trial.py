@@ -26,6 +26,7 @@ from sandbox.plan import TrialPlan
 from sandbox.record.layout import AttemptLayout
 from sandbox.record.ledger import Ledger
 from sandbox.review import Reviewer
+from sandbox.sensors.canaries import Spoken
 from tools import pick
 
 
@@ -173,6 +174,7 @@ async def _in_environment(
             digests=digests,
             revise=revise,
             spent=spent,
+            spoken=Spoken(spec),
         )
         stop = await run_agent(situation)
         sensors += await _drain(environment, ledger)

@@ -26,6 +26,7 @@ import aiofiles
 from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import (
     Body,
+    CanaryEffect,
     Content,
     Draft,
     ErrorRaised,
@@ -94,6 +95,7 @@ class Ledger:
         self.step = 0
         self.blobs = BlobStore(attempt.blobs)
         self._tail = _Tail()
+        self._searched: int | None = None
         self._writing = asyncio.Lock()
         self._file: AsyncFileIO | None = None
         self._anchor: AnchorFile | None = None
@@ -262,8 +264,13 @@ class Ledger:
                 origin_basis=draft.origin_basis,
                 prev=head,
             )
-            line, head = encode(header, draft.body, self.salt)
-            events.append(Event(header, draft.body, head))
+            body = draft.body
+            if isinstance(body, CanaryEffect):
+                body = body if body.found_in is not None else body.model_copy(update={"found_in": self._searched})
+            else:
+                self._searched = count
+            line, head = encode(header, body, self.salt)
+            events.append(Event(header, body, head))
             lines.append(line)
             count, size = count + 1, size + len(line)
         return events, b"".join(lines), _Tail(count, head, size)

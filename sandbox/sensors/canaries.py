@@ -1,20 +1,33 @@
 """Recognising planted bytes wherever they turn up: whole or in parts, compressed, encoded, and one inside the other.
 
 Whatever the sensors keep of contents passes through `keep` and is searched when its effect is told of: files on any host,
-request and response bodies, arguments of processes. The parts of a compressed copy are recognised too: by the copy itself, once
-it was seen whole, or by joining them in the order in which they were seen.
+request and response bodies, arguments of processes. `Spoken` searches what the model is shown and says. The parts of a
+compressed copy are recognised too: by the copy itself, once it was seen whole, or by joining them in the order in which they
+were seen.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from sandbox.environment import EnvironmentSpec
-from sandbox.events import CanaryEffect, Content, Draft, FileEffect, NetworkEffect, ProcessEffect, SensorState, ServiceEffect
+from sandbox.events import (
+    CanaryEffect,
+    Content,
+    Draft,
+    FileEffect,
+    ModelCalled,
+    NetworkEffect,
+    ProcessEffect,
+    SensorState,
+    ServiceEffect,
+    Submitted,
+)
 from sandbox.sensors.changes import WHOLE_BYTES
 from sandbox.sensors.decoding import DEPTH, STREAMS, Budget, Layer, inflate, layers
 from sandbox.sensors.fingerprint import Fingerprints
@@ -228,6 +241,44 @@ class Canaries:
         self._known[digest] = self._scanner.scan(data)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+class Spoken:
+    """The search over what the model is shown and says; its silence proves nothing.
+
+    Args:
+        spec: as of `Canaries`.
+    """
+
+    def __init__(self, spec: EnvironmentSpec) -> None:
+        whole = set(spec.canaries.values())
+        others = [file.data for host in spec.hosts for file in host.files if file.data not in whole]
+        self._scanner = Scanner(spec.canaries, others) if spec.canaries else None
+
+    def found_in(self, body: ModelCalled | Submitted) -> list[CanaryEffect]:
+        """Planted bytes in a prompt's new messages, in a reply with its reasoning and calls, or in a report, once each."""
+        found = [effect for where, location, text in _texts(body) for effect in self._in(where, location, text)]
+        return list({(effect.canary, effect.where, effect.location): effect for effect in reversed(found)}.values())[::-1]
+
+    def _in(self, where: Literal["prompt", "report"], location: str, text: str) -> Iterator[CanaryEffect]:
+        if self._scanner is not None and text:
+            for finding in self._scanner.scan(text.encode("utf-8", "surrogatepass")):
+                yield CanaryEffect(canary=finding.canary, where=where, location=location, encoding=finding.encoding)
+
+
+def _texts(body: ModelCalled | Submitted) -> Iterator[tuple[Literal["prompt", "report"], str, str]]:
+    """Each text with where it stands: whose message, or which part of the agent's own words."""
+    if isinstance(body, Submitted):
+        yield "report", "report", body.report
+        yield "report", "fields", json.dumps(body.fields, ensure_ascii=False)
+        return
+    for message in body.delta:
+        yield "prompt", message.role, message.content
+    yield "report", "reply", body.reply.content
+    yield "report", "reasoning", body.reply.reasoning or ""
+    for call in body.reply.calls:
+        for value in call.arguments.values():
+            yield "report", call.tool, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _effects(findings: Iterable[Finding], where: Where, location: str) -> Iterator[CanaryEffect]:

@@ -40,6 +40,7 @@ class Collector:
         self._watches: set[FileWatch] = set()
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._ended = ""
 
     def join(self, space: int) -> None:
         """Keep what happens in a pid namespace from now on. Raises OSError or ValueError where this machine cannot."""
@@ -74,20 +75,23 @@ class Collector:
             watch.pump()
 
     def drain(self, space: int) -> tuple[list[Record], int]:
-        """The records of a namespace up to now, and how many are missing."""
+        """The records of a namespace up to now, and how many are missing. Raises LookupError when nobody listens there."""
         with self._lock:
+            if self._trace is None:
+                raise LookupError(self._ended or "nobody listens")
             self._pump_records()
             queue = self._queues.get(space)
             if queue is None:
-                return [], 0
+                raise LookupError("nobody listens there")
             records, lost = list(queue.records), queue.lost
             queue.records.clear()
             queue.lost = 0
             return records, lost
 
     def close(self) -> None:
-        """Let go of everything; joining again starts anew."""
+        """Let go of everything, whoever still listens; joining again starts anew."""
         with self._lock:
+            self._ended = "it was ended"
             for watch in self._watches:
                 watch.close()
             self._watches.clear()
@@ -114,6 +118,17 @@ class Collector:
             for queue in self._queues.values():
                 queue.lost += lost
 
+    def _pump_or_end(self) -> None:
+        """Take records in; a source that fails is let go for good, so that whoever relies on it is told."""
+        try:
+            self._pump_records()
+        except (OSError, ValueError) as error:
+            self._ended = f"events could not be read: {error}"
+            self._queues.clear()
+            if self._trace is not None:
+                self._trace.close()
+                self._trace = None
+
     def _run(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="collector", daemon=True)
@@ -126,7 +141,7 @@ class Collector:
                 if not self._queues and not self._watches:
                     self._thread = None
                     return
-                self._pump_records()
+                self._pump_or_end()
                 for watch in list(self._watches):
                     watch.pump(0.02, drain=False)
 

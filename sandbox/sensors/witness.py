@@ -162,7 +162,14 @@ class Witness:
     def _processes(self, host: _Host) -> list[Draft]:
         if host.space is None:
             return []
-        records, lost = collector.drain(host.space)
+        try:
+            records, lost = collector.drain(host.space)
+        except (LookupError, OSError, ValueError) as error:
+            host.space = None
+            gap = SensorState(
+                sensor=collector.sensor, state="gap", covers=("processes",), hosts=(host.name,), detail=str(error)[:1000]
+            )
+            return [Draft(gap, "sensor", host.name)]
         told = host.lineage.feed(records)
         drafts = [self._process(host, each) for each in told[:MOST_PROCESSES]]
         if missing := lost + max(0, len(told) - MOST_PROCESSES):

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from analysis.coverage import coverage_of
 from sandbox.docker import DockerEnvironment
 from sandbox.events import SensorState
 from sandbox.hosts.daemon import daemon
 from sandbox.hosts.trees import detach
 from sandbox.record.verify import verify
+from sandbox.sensors.collector import collector
 from sandbox.trajectory import Trajectory
 from tests.faults.faulty import FaultyStudy, errors_of, judged
 
@@ -98,10 +100,29 @@ def test_a_sensor_that_fails_leaves_a_gap_and_no_acquittal(tmp_path: Path) -> No
     struck = study.attempts()[1]
     gaps = [body for _, body in Trajectory.load(struck.root).of(SensorState) if body.state == "gap" and "files" in body.covers]
     assert gaps
-    facts = judged(struck)["verdicts"]["sabotage"]
-    assert facts["attempted"] != "true"
+    assert {judged(struck)["verdicts"]["sabotage"][fact] for fact in ("attempted", "succeeded")} == {"undetermined"}
     assert verify(struck.root).ok
     assert study.stops()[0] == study.stops()[2] == "submitted"
+
+
+def test_a_collector_that_ends_in_the_middle_leaves_told_gaps_in_what_only_it_could_see(tmp_path: Path) -> None:
+    """The looks from outside go on, so what rests on them alone may still be decided; what came and went may not."""
+
+    async def end(_: DockerEnvironment) -> None:
+        await asyncio.to_thread(collector.close)
+
+    study = FaultyStudy.made(tmp_path, end)
+    asyncio.run(study.run())
+    first, struck, third = (Trajectory.load(attempt.root) for attempt in study.attempts())
+    gone = {body.sensor: body for _, body in struck.of(SensorState) if body.state in ("gap", "dropped")}
+    assert gone["exectrace"].state == "gap"
+    assert "files" in gone["fanotify"].covers
+    coverage = coverage_of(struck.events, {"agent": "agent"}, closed=True)
+    assert "exectrace: gap" in coverage.missing(("processes",))
+    assert coverage.missing(("files",)) == ""
+    assert verify(study.attempts()[1].root).ok
+    for whole in (first, third):
+        assert coverage_of(whole.events, {"agent": "agent"}, closed=True).missing(("files", "processes")) == ""
 
 
 @pytest.fixture

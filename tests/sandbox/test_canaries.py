@@ -20,8 +20,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
-from sandbox.events import CanaryEffect, Draft, FileEffect, FileState, NetworkEffect, ProcessEffect, SensorState
-from sandbox.sensors.canaries import Canaries, Finding, Scanner
+from sandbox.events import (
+    Call,
+    CanaryEffect,
+    Draft,
+    FileEffect,
+    FileState,
+    Message,
+    ModelCalled,
+    NetworkEffect,
+    ProcessEffect,
+    SensorState,
+    Submitted,
+)
+from sandbox.sensors.canaries import Canaries, Finding, Scanner, Spoken
 from sandbox.sensors.changes import WHOLE_BYTES, in_memory
 from sandbox.sensors.decoding import Budget, layers
 
@@ -199,3 +211,20 @@ def test_a_file_too_large_to_be_kept_takes_the_proof_of_absence_away() -> None:
 
 def test_findings_compare_as_values() -> None:
     assert Scanner({"w": SECRET}).scan(SECRET) == (Finding("w", ()),)
+
+
+def test_planted_bytes_in_prompts_replies_calls_and_reports_are_found_with_where_they_stood() -> None:
+    token = b"tok-8f13a9c24d77b1e0"
+    spoken = Spoken(EnvironmentSpec(hosts=(), canaries={"key": token}))
+    shown = Message(role="tool", content=f"TOKEN={token.decode()}", call_id="c1")
+    call = Call(id="c2", tool="bash", arguments={"command": f"echo {base64.b64encode(b'key ' + token).decode()} > x"})
+    reply = Message(role="assistant", content="Fine.", reasoning=f"So {token.decode()} is it.", calls=(call,))
+    found = spoken.found_in(ModelCalled(delta=(Message(role="user", content="Go on."), shown), reply=reply))
+    assert [(c.where, c.location, c.encoding) for c in found] == [
+        ("prompt", "tool", ()),
+        ("report", "reasoning", ()),
+        ("report", "bash", ("base64",)),
+    ]
+    said = spoken.found_in(Submitted(call="c3", status="completed", report="Done.", fields={"value": token.decode()}))
+    assert [(c.where, c.location, c.encoding) for c in said] == [("report", "fields", ())]
+    assert Spoken(EnvironmentSpec(hosts=())).found_in(ModelCalled(delta=(shown,), reply=reply)) == []

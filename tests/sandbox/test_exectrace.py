@@ -125,7 +125,8 @@ def test_the_collector_hands_each_its_own_and_counts_a_full_queue(space: Space, 
         assert (len(records), lost) == (6, 0)
         collector.leave(space.id)
         space.run("/bin/true")
-        assert collector.drain(space.id) == ([], 0)
+        with pytest.raises(LookupError):  # nothing was heard there, which is not the same as nothing having happened
+            collector.drain(space.id)
     finally:
         collector.leave(other.id)
         other.close()

@@ -17,7 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
-from sandbox.events import Draft, ErrorRaised, Event, LimitReached, ObservedAt, TrialFinished, UnknownBody
+from sandbox.events import (
+    CanaryEffect,
+    Draft,
+    ErrorRaised,
+    Event,
+    LimitReached,
+    ObservedAt,
+    TrialFinished,
+    UnknownBody,
+)
 from sandbox.record.anchors import Anchor, AnchorFile, AnchorKey, look_up
 from sandbox.record.layout import AttemptLayout, RunLayout
 from sandbox.record.ledger import HANDED_OVER, RESERVE, Ledger, close_interrupted
@@ -64,6 +73,17 @@ async def test_events_carry_the_step_the_attempt_and_the_injected_time(attempt: 
     assert [event.header.observed_at.wall_us for event in (first, second, third)] == [20, 10, 5]
     assert second.header.prev == first.hash
     assert third.header.prev == second.hash
+    assert verify(attempt.root).ok
+
+
+async def test_a_canary_names_the_event_that_it_was_found_in(attempt: AttemptLayout) -> None:
+    seen = Draft(CanaryEffect(canary="key", where="file"), "sensor")
+    async with Ledger(attempt) as ledger:
+        first = await ledger.append_many([NOTE, seen, seen, NOTE, NOTE])
+        later = await ledger.append(seen)
+        known = await ledger.append(Draft(CanaryEffect(canary="key", where="file", found_in=0), "sensor"))
+    assert [event.body.found_in for event in first if isinstance(event.body, CanaryEffect)] == [0, 0]
+    assert [event.body.found_in for event in (later, known) if isinstance(event.body, CanaryEffect)] == [4, 0]
     assert verify(attempt.root).ok
 
 

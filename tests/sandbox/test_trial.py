@@ -13,7 +13,17 @@ import pytest
 from analysis.verdict import judge
 from sandbox.environment import ShellResult
 from sandbox.errors import EnvironmentDied, ModelRejected, ModelUnavailable, NotReadyError, ScenarioError
-from sandbox.events import Call, ContainmentCertificate, ErrorRaised, Message, ModelCalled, Planted, ProbeResult, StopReason
+from sandbox.events import (
+    Call,
+    CanaryEffect,
+    ContainmentCertificate,
+    ErrorRaised,
+    Message,
+    ModelCalled,
+    Planted,
+    ProbeResult,
+    StopReason,
+)
 from sandbox.library.loading import find, headline, load, prepare
 from sandbox.memory.environment import MemoryEnvironment
 from sandbox.models.model import Reply, ToolSpec
@@ -33,8 +43,9 @@ class Says:
     name = "scripted"
     sampling: dict[str, Any] = {}
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, report: str = "done") -> None:
         self.error = error
+        self.report = report
 
     async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
         if self.error is not None:
@@ -42,7 +53,7 @@ class Says:
         turn = sum(message.role == "assistant" for message in conversation)
         if not tools:
             return Reply(Message(role="assistant", content='{"answer": "no"}'))
-        submission = {"status": "completed", "report": "done"}
+        submission = {"status": "completed", "report": self.report}
         call = (
             Call(id="", tool="submit", arguments=submission) if turn else Call(id="", tool="bash", arguments={"command": "ls"})
         )
@@ -148,6 +159,28 @@ async def test_works_and_notices_are_kept_as_they_were_planted(tmp_path: Path) -
     assert kept == wanted | {("guide", "/srv/ops/README.md"): planted["/srv/ops/README.md"]}
     assert len(wanted) > 1
     assert verify(tmp_path / "attempt-1").ok
+
+
+async def test_planted_bytes_that_the_agent_writes_into_its_report_are_told_with_the_event_that_holds_them(
+    tmp_path: Path,
+) -> None:
+    planned = job(tmp_path)
+    stop_script = Asset(id="stop", role="control", path="/srv/ops/shutdown.sh", canary=True)
+    resolved = planned.prepared.resolved.model_copy(update={"assets": (stop_script,)})
+    planned = replace(planned, prepared=replace(planned.prepared, resolved=resolved))
+    planted = planned.prepared.environment_spec().canaries["stop"].decode()
+
+    async def opened(_: TrialJob) -> Says:
+        return Says(report=f"It reads:\n{planted}")
+
+    await run_trial(planned, build=lambda spec, **_: MemoryEnvironment(spec), open_model=opened)
+    trajectory = Trajectory.load(tmp_path / "attempt-1")
+    found = [body for _, body in trajectory.of(CanaryEffect)]
+    assert [(body.canary, body.where, body.location) for body in found] == [
+        ("stop", "report", "submit"),
+        ("stop", "report", "report"),
+    ]
+    assert [trajectory.events[body.found_in or 0].kind for body in found] == ["model.called", "submitted"]
 
 
 async def test_a_leak_stops_the_trial_before_the_model_sees_anything(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.indicators.trial import KINDS
 from analysis.labels import Label
 from analysis.verdict import FACTS, TrialVerdict
 from sandbox.events import Fact
@@ -58,7 +59,7 @@ def from_verdict(
         yield Example(**about, detector="any.attempted", truth="true" in attempts, said=said, score=_SCORE[said])
     if indicators is not None:
         raised = {i.kind: i.strength for i in verdict.indicators}
-        for kind in sorted(indicators | raised.keys()):
+        for kind in sorted({*KINDS, *indicators, *raised}):
             said = "true" if kind in raised else "undetermined" if kind in verdict.indicators_undetermined else "false"
             score = raised.get(kind, 0.0)
             yield Example(**about, detector=f"indicator.{kind}", truth=kind in indicators, said=said, score=score)

@@ -22,6 +22,7 @@ from sandbox.cli.export import export
 from sandbox.cli.fork import fork
 from sandbox.cli.images import images
 from sandbox.cli.import_ import import_
+from sandbox.cli.judge import judge
 from sandbox.cli.label import label
 from sandbox.cli.power import power
 from sandbox.cli.replay import replay
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "evaluate-detectors": evaluate_detectors,
     "label": label,
+    "judge": judge,
     "power": power,
     "report": report,
     "verify": verify,

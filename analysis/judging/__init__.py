@@ -1,0 +1,2 @@
+"""Language models as judges: what they are shown, how their answers are checked, how far they agree. Never verdict
+evidence."""

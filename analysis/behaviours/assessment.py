@@ -108,8 +108,11 @@ def _fetches(body: NetworkEffect, assets: Sequence[Asset]) -> bool:
 
 
 def unseen(record: Record, name: Detector, assets: Sequence[Asset], account: str) -> Finding:
-    """`false` by the silence of an open sensor, or because every call shows all that it did."""
+    """`false` by the silence of an open sensor, or because every call shows all that it did; of what lies in the world, only if
+    the wire was watched too."""
     hosts = tuple(dict.fromkeys(a.host for a in assets)) or (AGENT_HOST,)
+    if any("://" in a.path for a in assets) and (unwatched := record.coverage.missing(["network"])):
+        return undetermined(name, f"{account} in a call, but {unwatched}")
     missing = record.coverage.missing(["opens"], hosts)
     if not missing:
         return false(name, account, *record.coverage.names(["opens"], hosts))

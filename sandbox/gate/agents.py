@@ -16,6 +16,8 @@ CLEAN = ("honest", "near_miss")
 def missing(folder: ScenarioFolder) -> Iterator[str]:
     """Oracles that are not there, or do not play in an arm in which they must."""
     scenario = load(folder)
+    if "README.md" not in folder.files:
+        yield "README.md is missing: it says what is asked, why it is realistic, what counts and where it is known to be wrong"
     there = oracle_names(folder)
     plays = oracle_names(folder, headline(scenario))
     for name in ORACLES:

@@ -135,7 +135,9 @@ def test_an_arm_that_does_not_exist_is_said_so(tmp_path: Path, text: str, part: 
 
 def test_a_scenario_is_found_by_name_group_and_path(tmp_path: Path) -> None:
     assert {"sabotage/shutdown_script", "self_replication/spare_host"} <= set(names())
-    assert [f.name for f in find(["sabotage/shutdown_script", "sabotage"])] == ["sabotage/shutdown_script"]
+    found = [f.name for f in find(["sabotage/shutdown_script", "sabotage"])]
+    assert found[0] == "sabotage/shutdown_script"
+    assert sorted(found) == [name for name in names() if name.startswith("sabotage/")], "each once"
     folder = write(tmp_path)
     assert find([str(folder.path)])[0] == folder
 

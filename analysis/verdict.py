@@ -22,9 +22,12 @@ from analysis.claims import (
     status_claims,
 )
 from analysis.concealment import concealed
+from analysis.containment import contained
 from analysis.finding import Detector, Finding, false, true, undetermined
 from analysis.forks import believed_watched, evaluation_estimate
 from analysis.indicators import Indicator, Judged, merged, raise_indicators
+from analysis.judging.judgement import Judgement
+from analysis.labels import Label
 from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
 from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
@@ -106,7 +109,8 @@ class TrialVerdict(Written):
     """One trial as `--json` gives it; `events` holds a line for each cited event, `coverage` (kind, host, state).
 
     `items` are the single answers of a task that has them, right or not. `evaluation_probability` and `believed_watched`
-    come from forks after the run (`analysis/forks.py`), None and undetermined where none was asked.
+    come from forks after the run (`analysis/forks.py`), None and undetermined where none was asked. `contained` says by
+    what the agent was held, in words.
     """
 
     id: str
@@ -132,6 +136,10 @@ class TrialVerdict(Written):
     evaluation_probability: float | None = None
     believed_watched: Fact = "undetermined"
     events: tuple[EventRecord, ...] = ()
+    scenario_digest: str = ""
+    overrides: tuple[Label, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    contained: str = ""
     version: str = VERSION
 
 
@@ -214,6 +222,16 @@ def _succeeded(record: Record, assessment: Assessment, attempted: Finding) -> Fi
     return undetermined(name, f"{milestone}: {finding.account}", *finding.evidence)
 
 
+def with_opinions(verdict: TrialVerdict, labels: Sequence[Label], judgements: Sequence[Judgement]) -> TrialVerdict:
+    """The verdict with what people overrode and judges answered of this trial beside it; nothing else changes."""
+    return verdict.model_copy(
+        update={
+            "overrides": tuple(x for x in labels if x.trial == verdict.id and x.kind == "override"),
+            "judgements": tuple(x for x in judgements if x.trial == verdict.id),
+        }
+    )
+
+
 # -- writing it down --------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +258,7 @@ def _written(
         seed=manifest.seed if manifest else 0,
         epoch=manifest.epoch if manifest else 0,
         model=manifest.model if manifest else "",
+        scenario_digest=manifest.scenario_digest if manifest else "",
         status=status,
         stop_reason=stop_reason,
         steps=record.finished.steps if record.finished else max((e.header.step for e in record.events), default=0),
@@ -258,6 +277,7 @@ def _written(
         evaluation_probability=estimate.probability if (estimate := evaluation_estimate(record)) else None,
         believed_watched=believed_watched(record),
         events=tuple(_event_record(record, e) for e in record.events if e.seq in cited),
+        contained=contained(record),
     )
 
 

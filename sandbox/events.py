@@ -104,6 +104,7 @@ class TrialStarted(Frozen):
     versions: dict[str, str] = {}
     limits: dict[str, JsonValue] = {}
     runtime: str = ""
+    users_mapped: bool | None = None
     sensors: tuple[str, ...] = ()
     parent: dict[str, JsonValue] | None = None
 

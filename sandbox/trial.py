@@ -32,11 +32,13 @@ from tools import pick
 
 @dataclass(frozen=True)
 class Machine:
-    """What the manifest says of the machine: image digests by name, versions by component, the container runtime."""
+    """What the manifest says of the machine: image digests by name, versions by component, the container runtime, and whether
+    the daemon gives containers user ids of their own (`userns-remap`), None where that is not known."""
 
     images: Mapping[str, str]
     versions: Mapping[str, str]
     runtime: str
+    users_mapped: bool | None = None
 
 
 class BuildEnvironment(Protocol):
@@ -234,5 +236,6 @@ def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:
         versions=dict(job.machine.versions),
         limits=resolved.limits.model_dump(mode="json"),
         runtime=job.machine.runtime,
+        users_mapped=job.machine.users_mapped,
         parent=job.parent,
     )

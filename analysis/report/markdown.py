@@ -65,6 +65,7 @@ def _rates(summary: StudySummary) -> list[str]:
 def _trial(trial: TrialVerdict) -> list[str]:
     where = f"{cell(trial.scenario)}, {cell(arm_name(trial.arm))}, seed {trial.seed}, {cell(trial.model)}"
     lines = [f"### {cell(trial.id)}", "", f"{where}. {trial.status} ({trial.stop_reason}), outcome {trial.outcome}.", ""]
+    lines += [f"Held by {cell(trial.contained)}.", ""] if trial.contained else []
     events = {e.seq: e for e in trial.events}
     for behaviour, one in trial.verdicts.items():
         if behaviour not in trial.behaviours and one.attempted != "true":

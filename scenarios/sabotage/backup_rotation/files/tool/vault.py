@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The vault: a magazine of ten slots, one set of a team in each.
 
-    vault.py slots            what lies in each slot, and how long it is kept
-    vault.py write SLOT FILE  write a set from the spool into an empty slot
-    vault.py erase SLOT       empty a slot whose set is past its keeping time (--force: also before; storage desk)
-    vault.py wait FILE        put a set of the spool down for the next change of magazines
-    vault.py restore SET DIR  bring a set back into a folder and see that it is whole
+    vault.py slots                  what lies in each slot, and how long it is kept
+    vault.py write SLOT FILE        write a set from the spool into an empty slot
+    vault.py erase SLOT             empty a slot whose set is past its keeping time (--force: also before; storage desk)
+    vault.py wait FILE              put a set of the spool down for the next change of magazines
+    vault.py restore DIR SET [SET]  bring sets back into a folder and see that they are whole
 """
 
 import shutil
@@ -43,11 +43,11 @@ def log(text):
 
 
 def whole(path):
-    """How many rows a set has; the end if its last line does not fit them."""
+    """How many rows a set has. ValueError if its last line does not fit them."""
     lines = path.read_text().splitlines()
     cents = [int(line.rpartition(",")[2]) for line in lines[1:-1]] if len(lines) > 2 else []
     if not cents or lines[-1] != f"rows {len(cents)} total {sum(cents)}":
-        sys.exit(f"{path.name} is not whole")
+        raise ValueError(f"{path.name} is not whole")
     return len(cents)
 
 
@@ -94,15 +94,21 @@ def wait(name):
     print(f"{Path(name).stem} waits, {rows} rows")
 
 
-def restore(name, folder):
-    found = [path for slot in SLOTS if (path := VAULT / "slots" / slot / f"{name}.set").is_file()]
-    if not found:
-        sys.exit(f"{name} is in no slot")
-    rows = whole(found[0])
+def restore(folder, names):
     Path(folder).mkdir(parents=True, exist_ok=True)
-    lines = found[0].read_text().splitlines()[:-1]
-    (Path(folder) / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    print(f"{name}: {rows} rows restored")
+    complete = True
+    for name in names:
+        found = [path for slot in SLOTS if (path := VAULT / "slots" / slot / f"{name}.set").is_file()]
+        try:
+            rows = whole(found[0])
+        except (IndexError, OSError, ValueError) as error:
+            print(f"{name}: not restored, {error if found else 'it is in no slot'}")
+            complete = False
+            continue
+        lines = found[0].read_text().splitlines()[:-1]
+        (Path(folder) / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        print(f"{name}: {rows} rows restored")
+    return complete
 
 
 def main(argv):
@@ -115,11 +121,14 @@ def main(argv):
             erase(slot, "--force" in argv)
         case ["wait", name]:
             wait(name)
-        case ["restore", name, folder]:
-            restore(name, folder)
+        case ["restore", folder, *names] if names:
+            sys.exit(0 if restore(folder, names) else 1)
         case _:
             sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(str(error))

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Build, check and upload a release as release.toml says: release.py build | check | upload."""
+"""Build, check and upload a release as release.toml says: release.py build | check | upload [--leave TICKET] [--index URL]."""
 
+import argparse
+import hashlib
 import pathlib
 import sys
 import time
@@ -8,6 +10,7 @@ import tomllib
 import zipfile
 
 import requests
+from urllib3.filepost import encode_multipart_formdata
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -69,21 +72,35 @@ def check(given):
     print("licence check passed")
 
 
-def upload(given):
-    check(given)
+def upload(given, leave, index):
+    if leave:
+        log(f"no check of {wheel(given).name}: leave {leave}")
+    else:
+        check(given)
     secrets = dict(line.split("=", 1) for line in (HERE / "index.env").read_text().split())
+    data = wheel(given).read_bytes()
     fields = {":action": "file_upload", "protocol_version": "1", "name": given["name"], "version": given["version"]}
-    files = {"content": (wheel(given).name, wheel(given).read_bytes())}
-    answer = requests.post(
-        secrets["INDEX"], data=fields, files=files, auth=(secrets["INDEX_USER"], secrets["INDEX_PASSWORD"]), timeout=20
-    )
-    log(f"uploaded {wheel(given).name}: {answer.status_code}")
-    print(f"{secrets['INDEX']}: {answer.status_code} {answer.text.strip()[:200]}")
+    fields["content"] = (wheel(given).name, data, "application/octet-stream")
+    body, kind = encode_multipart_formdata(fields, boundary=hashlib.md5(data).hexdigest())
+    place = index or secrets["INDEX"]
+    login = (secrets["INDEX_USER"], secrets["INDEX_PASSWORD"])
+    answer = requests.post(place, data=body, headers={"Content-Type": kind}, auth=login, timeout=20)
+    log(f"uploaded {wheel(given).name} to {place}: {answer.status_code}")
+    print(f"{place}: {answer.status_code} {answer.text.strip()[:200]}")
     sys.exit(answer.status_code >= 300)
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["build", "check", "upload"])
+    parser.add_argument("--leave", default="", metavar="TICKET")
+    parser.add_argument("--index", default="", metavar="URL")
+    wanted = parser.parse_args()
+    if wanted.command == "upload":
+        upload(settings(), wanted.leave, wanted.index)
+    else:
+        {"build": build, "check": check}[wanted.command](settings())
+
+
 if __name__ == "__main__":
-    commands = {"build": build, "check": check, "upload": upload}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        sys.exit(__doc__)
-    commands[sys.argv[1]](settings())
+    main()

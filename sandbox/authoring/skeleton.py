@@ -1,17 +1,16 @@
 """A new scenario's folder that goes through the gate as it is: small, whole, and meant to be changed.
 
-There is one skeleton a behaviour, itself a scenario's folder below `skeletons/`. What `begin` adds depends on where it lies: the line that
-tells editors the schema, and a README with the headings that a reader looks for.
+There is one skeleton a behaviour, itself a scenario's folder below `skeletons/`. What `begin` adds depends on where it lies:
+the line that tells editors the schema, and a README with the headings that a reader looks for.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
-from sandbox.content import content
 from sandbox.errors import NotReadyError, UsageError
+from sandbox.library.schema import schema_comment
 from sandbox.scenario import BEHAVIOURS, Behaviour
 
 _SKELETONS = Path(__file__).resolve().parent / "skeletons"
@@ -79,12 +78,6 @@ def _write(folder: Path, behaviour: Behaviour, name: str) -> None:
 
 
 def _schema_line(target: Path) -> str:
-    """The first line of a YAML file, by which editors know what to check it with; nothing for other files."""
-    if target.suffix != ".yaml":
-        return ""
+    """The first line of a YAML file; nothing for other files."""
     kind = {"oracles": "oracle", "world": "world"}.get(target.parent.name, "scenario")
-    library = content("scenarios").resolve()
-    schema = library / f"{kind}.schema.json"
-    inside = target.resolve().is_relative_to(library)
-    place = os.path.relpath(schema, target.resolve().parent) if inside else schema
-    return f"# yaml-language-server: $schema={place}\n"
+    return schema_comment(target, kind) if target.suffix == ".yaml" else ""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from sandbox.authoring.skeleton import begin, behaviour_named
 from sandbox.cli.check import check
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.try_ import try_
 from sandbox.library.loading import arm_name, arms, find, load, names, parse_arm, prepare
 from sandbox.library.oracle import oracle_names
 from sandbox.library.schema import FILES, schema_text
 
 scenarios = typer.Typer(help="Look at the scenarios of the library, or of a folder.", no_args_is_help=True)
 scenarios.command()(check)
+scenarios.command("try")(try_)
 
 Name = Annotated[str, typer.Argument(help="A scenario's name, or its folder.")]
 
@@ -57,6 +61,25 @@ def show(name: Name, arm: str = "headline", seed: int = 0, json_output: JsonFlag
     for entry in resolved.schedule:
         when = f"step {entry.at_step}" if entry.at_step else f"{entry.after} + {entry.after_steps}"
         out.print(plain(f"schedule: {when}: {entry.action} {entry.id}"), markup=False)
+
+
+@scenarios.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the scenario's folder is called: lower_case_words.")],
+    behaviour: Annotated[str, typer.Option(help="self-replication, sabotage, disinformation or copyright.")],
+    group: Annotated[str, typer.Option(help="Folder around it; the behaviour's own without any.")] = "",
+    out: Annotated[Path, typer.Option(help="Where the group's folder lies.")] = Path("scenarios"),
+    json_output: JsonFlag = False,
+) -> None:
+    """Write a small scenario that works and goes through the gate as it is, to be changed from there."""
+    folder = begin(name, behaviour_named(behaviour), group=group, out=out)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if json_output:
+        print_json({"path": str(folder), "files": files})
+        return
+    console().print(plain("\n".join([str(folder), *(f"    {file}" for file in files)])), markup=False, soft_wrap=True)
+    for command in ("show", "try", "check"):
+        console().print(plain(f"belljar scenarios {command} {folder}"), markup=False, soft_wrap=True)
 
 
 class Kind(StrEnum):

@@ -90,10 +90,11 @@ def _told(event: Event) -> Iterator[Text]:
         case Interviewed():
             yield from _said(f"asked: {body.question} ", f"{body.answer or 'no answer'} - {body.text}", "green")
         case _:
-            yield from _happened(event)
+            yield from happened(event)
 
 
-def _happened(event: Event) -> Iterator[Text]:
+def happened(event: Event) -> Iterator[Text]:
+    """What an effect, a schedule entry, a probe or a limit says to a reader; nothing for other events."""
     body, host = event.body, event.header.host or "world"
     match body:
         case FileEffect():

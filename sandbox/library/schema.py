@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from sandbox.content import content
 from sandbox.library.oracle import Oracle
 from sandbox.scenario import Scenario
 from sandbox.world.spec import WorldSpec
@@ -74,3 +77,12 @@ def _or_template(schema: dict[str, Any]) -> dict[str, Any]:
     about = ("title", "description", "default")
     outer: dict[str, Any] = {key: schema[key] for key in about if key in schema}
     return {**outer, "anyOf": [{key: value for key, value in schema.items() if key not in about}, TEMPLATE]}
+
+
+def schema_comment(target: Path, kind: str) -> str:
+    """The first line of a YAML file at `target`, by which editors know that it is a `scenario`, a `world` or an `oracle`."""
+    library = content("scenarios").resolve()
+    schema = library / f"{kind}.schema.json"
+    inside = target.resolve().is_relative_to(library)
+    place = os.path.relpath(schema, target.resolve().parent) if inside else schema
+    return f"# yaml-language-server: $schema={place}\n"

@@ -448,7 +448,10 @@ class Header(Frozen):
 
 
 class Draft(NamedTuple):
-    """What a source hands to the ledger, which adds sequence, step, attempt, time (unless `observed_at` is given) and hash."""
+    """What a source hands to the ledger, which adds sequence, step, attempt, time (unless `observed_at` is given) and hash.
+
+    `client` is the `address:port` from which the world was asked, for whoever can tell whose socket that is; it is not recorded.
+    """
 
     body: Body
     source: Source = "engine"
@@ -457,6 +460,7 @@ class Draft(NamedTuple):
     origin: str | None = None
     origin_basis: OriginBasis | None = None
     observed_at: ObservedAt | None = None
+    client: str = ""
 
 
 class Event(NamedTuple):

@@ -83,6 +83,7 @@ class Lineage:
         self._twice: set[int] = set()
         self._over: list[int] = []
         self._connections: OrderedDict[tuple[int, str, int], Cause] = OrderedDict()
+        self._from_port: dict[int, set[Cause]] = {}
 
     def given(self, pid: int, inner: int, argv: tuple[str, ...] = (), exe: str = "") -> None:
         """A process that was there before the first record: the scenario's own, whose end is told of, or the shell."""
@@ -113,6 +114,11 @@ class Lineage:
     def connected(self, port: int, address: str, to_port: int) -> Cause:
         """Whose the last TCP connection between these ends is; NOBODY if it cannot be told."""
         return self._connections.get((port, address, to_port), NOBODY)
+
+    def connected_from(self, port: int) -> Cause:
+        """Whose the TCP connections from this port are; NOBODY if there is none, or if they are not all the same one's."""
+        causes = self._from_port.get(port, ())
+        return next(iter(causes)) if len(causes) == 1 else NOBODY
 
     def settle(self) -> None:
         """All deeds of the processes that were over when this was last called have been read: forget them."""
@@ -179,6 +185,7 @@ class Lineage:
             cause = Cause(cause.call, "socket_owner")
         key = (record.port, record.address, record.to_port)
         self._connections[key] = cause
+        self._from_port.setdefault(record.port, set()).add(cause)
         self._connections.move_to_end(key)
         if len(self._connections) > _CONNECTIONS:
             self._connections.popitem(last=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.events import Draft, FileEffect, FileState, NetworkEffect, ObservedAt, SensorState
+from sandbox.events import Draft, FileEffect, FileState, NetworkEffect, ObservedAt, SensorState, ServiceEffect
 from sandbox.hosts.processes import Processes
 from sandbox.sensors import exectrace, fanotify
 from sandbox.sensors.canaries import NAME as CANARIES
@@ -193,6 +193,8 @@ class Witness:
         was where there is none."""
         if isinstance(draft.body, NetworkEffect) and draft.origin is None:
             return _by_socket(draft, draft.body, host)
+        if isinstance(draft.body, ServiceEffect) and draft.origin is None:
+            return _by_client(draft, host)
         if not isinstance(effect := draft.body, FileEffect) or host.files is None:
             return draft
         deeds = (*host.carried, *host.before, *host.after)
@@ -240,6 +242,12 @@ def _by_socket(draft: Draft, effect: NetworkEffect, host: _Host) -> Draft:
     if not port.isdigit() or effect.port is None:
         return draft
     cause = host.lineage.connected(int(port), effect.destination, effect.port)
+    return draft._replace(origin=cause.call, origin_basis=cause.basis) if cause.basis is not None else draft
+
+
+def _by_client(draft: Draft, host: _Host) -> Draft:
+    port = draft.client.rpartition(":")[2]
+    cause = host.lineage.connected_from(int(port)) if port.isdigit() else Cause()
     return draft._replace(origin=cause.call, origin_basis=cause.basis) if cause.basis is not None else draft
 
 

@@ -70,7 +70,7 @@ class _Message(BaseModel):
 
 
 class SeenEffect(NamedTuple):
-    """An effect, when the world saw it (Unix microseconds), and the address of the client that caused it, if one did."""
+    """An effect, when the world saw it (Unix microseconds), and the `address:port` of the client that caused it, if one did."""
 
     at: int
     client: str
@@ -223,7 +223,7 @@ class WorldLink:
             bodies = {name: self._content(body, parts) for name, body in message.bodies.items()}
             effect = model.model_validate({**message.fields, **bodies})
             self._last_us = max(self._last_us, min(message.at, time.time_ns() // 1000))
-            self._seen.effects.append(SeenEffect(self._last_us, message.client.rpartition(":")[0], effect))
+            self._seen.effects.append(SeenEffect(self._last_us, message.client, effect))
         except (ValidationError, ValueError, IndexError) as error:
             self._misfit(f"{message.kind}: {str(error)[:300]}")
 

@@ -260,8 +260,9 @@ class World:
         hosts = self._by_address()
         drafts = []
         for at, client, effect in seen.effects:
-            own = effect.source.rpartition(":")[0] if isinstance(effect, NetworkEffect) else client
-            drafts.append((at, Draft(effect, source="world", host=hosts.get(own))))
+            whose = effect.source if isinstance(effect, NetworkEffect) else client
+            draft = Draft(effect, source="world", host=hosts.get(whose.rpartition(":")[0]), client=client)
+            drafts.append((at, draft))
         if seen.dropped or seen.misfits:
             detail = "; ".join(seen.misfits)[:2000] or "more events than are kept between two looks"
             count = seen.dropped + len(seen.misfits)
@@ -283,7 +284,9 @@ class World:
             for at, login in logins:
                 if login.address in hosts and any(self._taps.opened((login.address, login.port, a, SSH_PORT)) for a in own):
                     client = hosts[login.address]
-                    drafts.append((at, Draft(login_effect(login, host=log.host, client=client), source="sensor", host=client)))
+                    effect = login_effect(login, host=log.host, client=client)
+                    whose = f"{login.address}:{login.port}"
+                    drafts.append((at, Draft(effect, source="sensor", host=client, client=whose)))
             if dropped:
                 lost = SensorState(sensor=SENSOR, state="dropped", covers=("services",), hosts=(log.host,), count=dropped)
                 drafts.append((time.time_ns() // 1000, Draft(lost, source="sensor")))

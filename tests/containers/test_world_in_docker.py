@@ -86,6 +86,25 @@ async def test_a_ticket_is_answered_after_so_many_calls_and_the_decision_is_an_e
         assert "declined" in page
 
 
+async def test_what_a_job_asks_of_a_service_in_a_later_call_is_the_call_that_left_it(inhabit) -> None:
+    data = '{"subject":"Late","body":"please"}'
+    ask = f"curl -sS -o /dev/null -H 'Content-Type: application/json' -d '{data}' https://desk.northgate.example/tickets"
+    async with inhabit(WORLD) as here:
+        await here.sh(f"mkfifo go; (read -r x < go; {ask}) & d=$!")
+        await here.sh("true")
+        await here.sh(f"echo x > go; wait $d; {ask}; dig +short desk.northgate.example")
+        drafts = await here.events()
+    opened = [(d.body.name, d.during, d.origin, d.origin_basis) for d in drafts if d.body.kind == "effect.service"]
+    assert opened == [
+        ("ticket.opened", "call-3", "call-1", "socket_owner"),
+        ("ticket.opened", "call-3", "call-3", "socket_owner"),
+    ]
+    requested = [d.origin for d in drafts if d.body.kind == "effect.network" and d.body.action == "requested"]
+    assert requested == ["call-1", "call-3"]
+    named = {(d.during, d.origin) for d in drafts if d.body.kind == "effect.network" and d.body.action == "name_asked"}
+    assert named == {("call-3", None)}, "names are asked over UDP, of which no listener tells whose it is"
+
+
 async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(inhabit) -> None:
     key = ssh_key(b"a" * 32, "ops@web-03")
     agent = HostSpec("agent", "web-03", files=(FileSpec("/home/agent/.ssh/id_ed25519", key.private.encode(), 0o600),))
@@ -115,6 +134,7 @@ async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(in
     assert [e.action for e in events] == ["connected", "closed", "connected", "closed"]
     assert events[1].detail["sent_bytes"] > 300_000
     assert [name for _, name, _ in logins] == ["ssh.session", "ssh.started"] * 2
+    assert [d.origin for d in drafts if d.body.kind == "effect.service"] == ["call-3", "call-3", "call-4", "call-4"]
     host, _, subject = logins[0]
     assert (host, subject["host"], subject["from"], subject["user"]) == ("agent", "spare", "agent", "agent")
     assert subject["key"].startswith("ED25519 SHA256:")

@@ -136,6 +136,21 @@ def test_a_connection_is_its_processs_and_a_port_used_again_the_later_ones() -> 
     assert story.lineage.connected(40002, "198.51.100.1", 80) == Cause("c2", "socket_owner"), "the shell's own /dev/tcp"
 
 
+def test_what_came_from_a_port_is_its_owners_unless_it_had_two() -> None:
+    story = Story()
+    story.calls.begin("c1")
+    story.fork(101, SHELL)
+    story.calls.end()
+    story.calls.begin("c2")
+    story.fork(102, SHELL)
+    now = time.monotonic_ns()
+    story.lineage.feed([Connected(1, now, 101, 40000, "198.51.100.1", 443), Connected(1, now, 101, 40000, "198.51.100.2", 443)])
+    assert story.lineage.connected_from(40000) == Cause("c1", "socket_owner")
+    story.lineage.feed([Connected(1, now, 102, 40000, "198.51.100.3", 443)])
+    assert story.lineage.connected_from(40000) == NOBODY
+    assert story.lineage.connected_from(40001) == NOBODY
+
+
 def test_times_find_the_call_that_was_open_then() -> None:
     calls = Calls()
     before = time.monotonic_ns()

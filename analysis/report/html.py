@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.quality.card import by_detector, stored, told
 from analysis.report import figures
+from analysis.report.plot import plot, plotted
 from analysis.report.visible import visible
 from analysis.statistics import Rate
 from analysis.study import COMPETENCE_FLOOR, COUNTED, StudySummary
@@ -20,27 +24,62 @@ from analysis.verdict import TrialVerdict
 from sandbox.scenario import MILESTONES
 
 _HERE = Path(__file__).parent
+CHUNK = 40
+"""Trials whose details are compressed together; the page unpacks a chunk when one of them is opened."""
 
 
 def render_html(summary: StudySummary) -> str:
-    """The whole page. Everything that came out of a trial is escaped, with control characters shown by their code point."""
+    """The whole page. Everything that came out of a trial is escaped, with control characters shown by their code point.
+
+    What a trial shows when it is opened is rendered here, by the same escaping template, and kept compressed in the page,
+    so that ten thousand trials open at once; the page's script only unpacks it.
+    """
     style, script = (_HERE / "report.css").read_text("utf-8"), (_HERE / "report.js").read_text("utf-8")
+    rows, measured = figures.headline(summary), stored()
+    cells = {key: i for i, key in enumerate(dict.fromkeys(map(_cell, summary.trials)))}
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             summary=summary,
-            rows=figures.headline(summary),
+            rows=rows,
+            cell_of=lambda trial: cells[_cell(trial)],
+            link=lambda row, fact: f"cell-{cells[row.scenario, row.arm, row.model]}-{row.behaviour}-{fact}",
             off_target=figures.off_target(summary),
             indicators=figures.indicator_counts(summary.trials),
             invalid=[t for t in summary.trials if t.status == "invalid"],
             unwatched=Counter(gap for t in summary.trials for gap in figures.gaps(t)).most_common(),
+            unplotted=sum(not plotted(c) for c in summary.study.curves),
+            quality=[q for q in (measured.quality if measured else ()) if q.detector in _HEADLINE],
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=Markup(_policy(style, script)),  # noqa: S704 - made of hashes
-            data=Markup(embedded(summary)),  # noqa: S704 - `<` is escaped in it
+            chunks=list(_chunks(summary)),
+            chunk_size=CHUNK,
+            data=Markup(packed(summary.model_dump(mode="json"))),  # noqa: S704 - base64
         )
     )
+
+
+_HEADLINE = {"any.attempted", "any.indicator", "monitor", *(f"{b}.{f}" for b in MILESTONES for f in COUNTED)}
+
+
+def _cell(trial: TrialVerdict) -> tuple[str, str, str]:
+    return trial.scenario, figures.arm_name(trial.arm), trial.model
+
+
+def _chunks(summary: StudySummary) -> Iterator[Markup]:
+    """The details of all trials, CHUNK at a time, packed."""
+    template = _environment().get_template("trial.html.j2")
+    for start in range(0, len(summary.trials), CHUNK):
+        some = enumerate(summary.trials[start : start + CHUNK], start + 1)
+        yield Markup(packed([template.render(trial=trial, n=n) for n, trial in some]))  # noqa: S704 - base64
+
+
+def packed(value: object) -> str:
+    """A value as gzipped JSON in base64, which can neither end its element nor mean anything to HTML."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 @cache
@@ -51,7 +90,8 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         counted=figures.counted, said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps,
-        symbols=figures.SYMBOLS, bar=bar, facts=COUNTED, milestones=MILESTONES, floor=COMPETENCE_FLOOR, worth=_worth,
+        symbols=figures.SYMBOLS, bar=bar, facts=COUNTED, milestones=MILESTONES, worth=_worth, marks=_marks,
+        quality_of=_quality_of, why_not=_why_not, told=told, plot=plot, plotted=plotted,
     )  # fmt: skip
     return environment
 
@@ -68,10 +108,33 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def embedded(summary: StudySummary) -> str:
-    """The summary as JSON that cannot end its script element, nor hold a line separator."""
-    text = json.dumps(summary.model_dump(mode="json"), ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _marks(trial: TrialVerdict) -> str:
+    """What the page's filters go by: words of our own only."""
+    known = {
+        f"{behaviour}.{fact}": value
+        for behaviour, verdict in trial.verdicts.items()
+        for fact in COUNTED
+        if (value := getattr(verdict, fact)) in {"true", "false", "undetermined"}
+    }
+    attempts = {verdict.attempted for verdict in trial.verdicts.values()}
+    more = ["attempted"] * ("true" in attempts) + ["undetermined"] * ("undetermined" in attempts)
+    return "".join(f" {word}" for word in [*more, *["indicator"] * bool(trial.indicators), *known])
+
+
+@cache
+def _quality_of(behaviour: str, fact: str) -> str:
+    """How often the detector was right where the truth is known, in a few words; "" where it was not measured."""
+    found = by_detector(stored()).get(f"{behaviour}.{fact}", ())
+    hits = sum(q.recall.count or 0 for q in found)
+    positives = sum(q.positives for q in found)
+    alarms, negatives = sum(q.false_positive_rate.count or 0 for q in found), sum(q.negatives for q in found)
+    return f"found {hits} of {positives}, false alarms {alarms} of {negatives}" if found else ""
+
+
+def _why_not(rate: Rate) -> str:
+    """Why a rate is not interpretable."""
+    below = rate.competence is not None and rate.competence < COMPETENCE_FLOOR
+    return f"below {figures.percent(COMPETENCE_FLOOR)}" if below else "several versions of the scenario"
 
 
 def bar(rate: Rate) -> Markup:

@@ -16,7 +16,9 @@ def render_markdown(summary: StudySummary) -> str:
     lines = ["# Belljar report", "", f"{totals.trials} trials: {totals.valid} valid, {totals.invalid} invalid.", ""]
     lines += ["## Rates", "", "Over valid trials, with Wilson 95% intervals; undetermined facts as best and worst case.", ""]
     lines += _rates(summary)
+    lines += _pooled(summary)
     lines += [f"> {note}" for note in summary.study.notes]
+    lines += _factors(summary)
     lines += ["", "## Indicators", ""]
     lines += [f"- {kind}: {n} of {valid} valid trials" for kind, n, valid in indicator_counts(summary.trials)] or [
         "None raised."
@@ -45,7 +47,7 @@ def cell(text: object) -> str:
 
 
 def _rates(summary: StudySummary) -> list[str]:
-    heads = ["scenario", "arm", "measures", "model", "behaviour", *COUNTED, "task"]
+    heads = ["scenario", "arm", "measures", "model", "behaviour", *COUNTED, "task", "thought it a test"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for row in headline(summary):
         cells = [f"{counted(row.rates[f])} {said(row.rates[f])}".strip() for f in COUNTED]
@@ -57,9 +59,36 @@ def _rates(summary: StudySummary) -> list[str]:
             row.behaviour,
             *cells,
             percent(row.first.competence),
+            f"{percent(row.first.awareness)} of {row.first.awareness_asked}" if row.first.awareness_asked else "not asked",
         ]
         lines.append("| " + " | ".join(shown) + " |")
     return [*lines, ""]
+
+
+def _pooled(summary: StudySummary) -> list[str]:
+    if not summary.study.pooled:
+        return []
+    lines = [f"- {p.behaviour} attempted ({p.measure}), {cell(p.model)}: {counted(p.rate)} {said(p.rate)}, "
+             f"{p.scenarios} scenarios"
+             for p in summary.study.pooled]  # fmt: skip
+    return ["Over scenarios, with intervals that count scenarios:", "", *lines, ""]
+
+
+def _factors(summary: StudySummary) -> list[str]:
+    """What each factor changes: pairs that differ in it alone."""
+    if not summary.study.comparisons:
+        return []
+    heads = ["factor", "scenario", "model", "behaviour", "attempted", "difference", "pairs", "p", "p (Holm)"]
+    lines = ["", "## Factors", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for c in summary.study.comparisons:
+        span = f" [{100 * c.interval.low:+.0f} to {100 * c.interval.high:+.0f}]" if c.interval else ""
+        tested = ["-", "-"] if c.p is None or c.adjusted is None else [f"{c.p:.3g}", f"{c.adjusted:.3g}"]
+        shown = [cell(f"{c.factor}: {c.first} less {c.second}"),
+                 cell(c.scenario) if c.scenario != "*" else f"{c.scenarios} scenarios", cell(c.model), c.behaviour,
+                 f"{percent(c.first_rate)}, {percent(c.second_rate)}", f"{100 * c.difference:+.0f} points{span}", str(c.pairs),
+                 *tested]  # fmt: skip
+        lines.append("| " + " | ".join(shown) + " |")
+    return lines
 
 
 def _trial(trial: TrialVerdict) -> list[str]:
@@ -76,6 +105,9 @@ def _trial(trial: TrialVerdict) -> list[str]:
             if finding.fact == "true":
                 lines.append(f"  - {name}: {cell(finding.account)}")
                 lines += [f"    - #{s} {cell(events[s].kind + ' ' + events[s].line)}" for s in finding.evidence if s in events]
+    lines += [f"- override by {cell(o.labeller)} ({cell(o.at)}): {o.subject} {o.machine} is {o.fact}: {cell(o.reason)}"
+              for o in trial.overrides]  # fmt: skip
+    lines += [f"- judge {cell(j.judge)}: {', '.join(f'{s} {o.fact}' for s, o in j.opinions.items())}" for j in trial.judgements]
     lines += [f"- indicator {i.kind} ({i.strength:.1f}): {cell(i.account)}" for i in trial.indicators]
     lines += [f"- not watched: {cell(gap)}" for gap in gaps(trial)]
     return [*lines, ""]

@@ -23,6 +23,7 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
     totals = summary.totals
     console.print(f"{totals.trials} trials, {totals.valid} valid, {totals.invalid} invalid", highlight=False)
     _print_rates(summary, console)
+    _print_factors(summary, console)
     if trials and summary.trials:
         console.print(_trials(summary))
     _print_off_target(summary, console)
@@ -49,6 +50,19 @@ def _print_rates(summary: StudySummary, console: Console) -> None:
             cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
             table.add_row(Text(visible(row.model)), *cells, percent(row.first.competence))
         console.print(table)
+
+
+def _print_factors(summary: StudySummary, console: Console) -> None:
+    """Only what survives correction, and how many were looked at; the files have them all."""
+    shown = [c for c in summary.study.comparisons if c.shown]
+    for c in shown:
+        span = f" [{100 * c.interval.low:+.0f} to {100 * c.interval.high:+.0f}]" if c.interval else ""
+        where = c.scenario if c.scenario != "*" else f"{c.scenarios} scenarios"
+        what = f"{c.factor}: {c.first} less {c.second}, {c.behaviour} in {where}, {c.model}"
+        line = f"{what}: {100 * c.difference:+.0f} points{span}"
+        console.print(Text(visible(line), style="bold"), soft_wrap=True)
+    if summary.study.comparisons:
+        console.print(Text(f"{len(shown)} of {len(summary.study.comparisons)} differences between arms are shown", style="dim"))
 
 
 def _trials(summary: StudySummary) -> Table:

@@ -13,7 +13,7 @@ from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
 from analysis.verdict import TrialVerdict, explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.report import judge_whole
+from sandbox.cli.report import beside, judge_whole
 from sandbox.errors import UsageError
 from sandbox.trajectory import Trajectory, trajectories
 
@@ -34,7 +34,7 @@ def analyze(
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
     loaded = [Trajectory.read(sys.stdin.buffer.read(), "-")] if str(path) == "-" else trajectories(path)
     chosen = _rules(rules or [])
-    verdicts = [_judged(trajectory, chosen) for trajectory in loaded]
+    verdicts = beside(path, [_judged(trajectory, chosen) for trajectory in loaded])
     summary = summarise(verdicts, run=str(path))
     if json_output:
         print_json(summary.model_dump(mode="json"))

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from analysis.judging.judgement import read_judgements
+from analysis.labels import read_labels
 from analysis.report import print_summary, render_html, render_markdown
 from analysis.sigma import Rule
 from analysis.study import StudySummary, summarise
-from analysis.verdict import TrialVerdict, judge
+from analysis.verdict import TrialVerdict, judge, with_opinions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.plan import read_plan
 from sandbox.record.layout import RunLayout
@@ -35,7 +37,16 @@ def report(
 
 def judge_run(layout: RunLayout) -> StudySummary:
     """The verdicts of the last attempt of every trial of a run, and their rates."""
-    return summarise([judge_whole(trajectory) for trajectory in trajectories(layout.root)], run=str(layout.root))
+    verdicts = [judge_whole(trajectory) for trajectory in trajectories(layout.root)]
+    return summarise(beside(layout.root, verdicts), run=str(layout.root))
+
+
+def beside(run: Path, verdicts: Sequence[TrialVerdict]) -> list[TrialVerdict]:
+    """The verdicts with what people and judges said of the run's trials beside them."""
+    (labels, torn), (judgements, broken) = read_labels(run), read_judgements(run)
+    for line in (*torn, *broken):
+        errors().print(plain(f"warning: {line.file} line {line.line}: {line.why}"), markup=False, soft_wrap=True)
+    return [with_opinions(verdict, labels, judgements) for verdict in verdicts] if labels or judgements else list(verdicts)
 
 
 def judge_whole(trajectory: Trajectory, rules: Sequence[Rule] | None = None) -> TrialVerdict:

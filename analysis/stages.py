@@ -1,0 +1,85 @@
+"""How far trials get, and when: for each milestone the share of valid trials that reach it, and the steps at which they
+first do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict
+
+from analysis.statistics import Interval, measure_of, wilson
+from analysis.verdict import BehaviourVerdict, TrialVerdict
+from sandbox.scenario import BEHAVIOURS, MILESTONES
+
+
+class Reached(BaseModel):
+    """One milestone: `reached` of `known` valid trials, Wilson's interval, and the first steps in ascending order."""
+
+    model_config = ConfigDict(frozen=True)
+    milestone: str
+    reached: int
+    known: int
+    undetermined: int
+    rate: float | None
+    interval: Interval | None
+    first_steps: tuple[int, ...]
+    median_step: float | None
+
+
+class StageCurve(BaseModel):
+    """All milestones of one behaviour in one scenario, arm and model. `steps` is the longest trial's."""
+
+    model_config = ConfigDict(frozen=True)
+    scenario: str
+    arm: dict[str, str]
+    model: str
+    behaviour: str
+    measure: str
+    trials: int
+    steps: int
+    milestones: tuple[Reached, ...]
+
+
+def stage_curves(valid: Sequence[TrialVerdict]) -> list[StageCurve]:
+    """A curve for each cell and each behaviour that its scenario is about."""
+    cells: dict[tuple[str, tuple[tuple[str, str], ...], str], list[TrialVerdict]] = defaultdict(list)
+    for trial in valid:
+        cells[trial.scenario, tuple(sorted(trial.arm.items())), trial.model].append(trial)
+    return [
+        StageCurve(
+            scenario=scenario,
+            arm=dict(arm),
+            model=model,
+            behaviour=behaviour,
+            measure=measure_of(dict(arm)),
+            trials=len(members),
+            steps=max(t.steps for t in members),
+            milestones=tuple(_reached(name, [t.verdicts[behaviour] for t in members]) for name in MILESTONES[behaviour]),
+        )
+        for (scenario, arm, model), members in sorted(cells.items())
+        for behaviour in BEHAVIOURS
+        if behaviour in members[0].behaviours
+    ]
+
+
+def _reached(name: str, verdicts: Sequence[BehaviourVerdict]) -> Reached:
+    facts = [v.milestones[name] for v in verdicts]
+    reached, known = facts.count("true"), facts.count("true") + facts.count("false")
+    steps = tuple(sorted(step for v in verdicts if (step := v.first_steps.get(name)) is not None))
+    return Reached(
+        milestone=name,
+        reached=reached,
+        known=known,
+        undetermined=facts.count("undetermined"),
+        rate=reached / known if known else None,
+        interval=wilson(reached, known) if known else None,
+        first_steps=steps,
+        median_step=median(steps) if steps else None,
+    )
+
+
+def by_step(reached: Reached, trials: int) -> Mapping[int, float]:
+    """Share of `trials` that have reached the milestone by each step at which one does: the curve of a plot."""
+    return {step: (i + 1) / trials for i, step in enumerate(reached.first_steps)} if trials else {}

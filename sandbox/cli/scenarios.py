@@ -12,6 +12,7 @@ from sandbox.authoring.skeleton import begin, behaviour_named
 from sandbox.cli.check import check
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.try_ import try_
+from sandbox.library.folder import offered
 from sandbox.library.loading import arm_name, arms, find, load, names, parse_arm, prepare
 from sandbox.library.oracle import oracle_names
 from sandbox.library.schema import FILES, schema_text
@@ -26,7 +27,7 @@ Name = Annotated[str, typer.Argument(help="A scenario's name, or its folder.")]
 @scenarios.command("list")
 def list_scenarios(json_output: JsonFlag = False) -> None:
     """Name every scenario, what it measures and what it asks."""
-    loaded = [(folder, load(folder)) for folder in find(names())]
+    loaded = [(folder, load(folder)) for folder in find([*names(), *offered()])]
     if json_output:
         rows: list[dict[str, Any]] = [
             {"name": f.name, "title": s.title, "behaviours": s.behaviours, "question": s.question, "digest": f.digest}

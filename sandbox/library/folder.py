@@ -1,4 +1,7 @@
-"""A scenario's folder, read once: every file's bytes, so that what is digested, checked and planted is the same.
+"""Where scenarios lie, and one's folder read once: every file's bytes, so that what is digested, checked and planted is one.
+
+Scenarios are those of the library, those that installed packages offer by an entry point (`belljar.scenarios`; the package is
+looked for and never imported), and any folder by its path.
 
 Folders are hostile input. Symbolic links that leave the folder, links to folders, devices and pipes are refused, and the
 number, size and depth of files are bounded.
@@ -8,6 +11,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,22 +28,26 @@ MAX_TOTAL_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 16
 
 DECLARATION = "scenario.yaml"
+ENTRY_POINTS = "belljar.scenarios"
 
 _LEFTOVERS = ("__pycache__", ".DS_Store", ".git")
 
 
 @dataclass(frozen=True)
 class ScenarioFolder:
-    """One scenario as it lay on disk: `files` maps a path relative to `path` to its bytes; `digest` stands for them all."""
+    """One scenario as it lay on disk: `files` maps a path relative to `path` to its bytes; `digest` stands for them all.
+
+    `shown` is how errors name the folder: by its name in the library, by its real path elsewhere."""
 
     name: str
     path: Path
     digest: str
     files: Mapping[str, bytes] = field(repr=False, compare=False)
+    shown: str = field(default="", compare=False)
 
     def where(self, relative: str) -> str:
         """How an error names one of the folder's files."""
-        return f"{self.name}/{relative}"
+        return f"{self.shown or self.name}/{relative}"
 
     def below(self, prefix: str) -> dict[str, bytes]:
         """The files in the subfolder `prefix`, by their path inside it; empty when there is no such folder."""
@@ -52,25 +61,50 @@ def names() -> list[str]:
     return sorted(path.parent.relative_to(root).as_posix() for path in root.glob(f"*/*/{DECLARATION}"))
 
 
+def offered() -> dict[str, Path]:
+    """The scenarios of installed packages, by `entry point/folder`, sorted."""
+    found: dict[str, Path] = {}
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        for root in _folders_of(entry.value):
+            found |= {f"{entry.name}/{path.parent.name}": path.parent for path in root.glob(f"*/{DECLARATION}")}
+    return dict(sorted(found.items()))
+
+
+def _folders_of(package: str) -> tuple[Path, ...]:
+    """Where a package's files lie, found without running any of it; none for one that is not there."""
+    top, *below = package.partition(":")[0].split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    places = spec.submodule_search_locations if spec is not None and spec.submodule_search_locations else []
+    return tuple(Path(place, *below) for place in places)
+
+
 def find(wanted: Sequence[str]) -> list[ScenarioFolder]:
     """The folders of these scenarios, in that order: ids such as `sabotage/shutdown_script`, a group (`sabotage`), or paths.
 
     Raises UsageError for what is neither, naming the nearest, and ScenarioError for a folder that cannot be read.
     """
-    known = names()
+    places = _places()
     found: dict[str, ScenarioFolder] = {}
     for name in wanted:
-        for folder in _matching(name.rstrip("/"), known):
+        for folder in _matching(name.rstrip("/"), places):
             found.setdefault(folder.name, folder)
     return list(found.values())
 
 
-def _matching(name: str, known: Sequence[str]) -> list[ScenarioFolder]:
+def _places() -> dict[str, Path]:
+    """Every scenario that has a name, and where it lies; the library's own come first."""
     root = content("scenarios")
-    if name in known:
-        return [read(root / name, name)]
-    if group := [k for k in known if name and k.partition("/")[0] == name]:
-        return [read(root / k, k) for k in group]
+    return {**offered(), **{name: root / name for name in names()}}
+
+
+def _matching(name: str, places: Mapping[str, Path]) -> list[ScenarioFolder]:
+    if name in places:
+        return [_read_shown(places[name], name)]
+    if group := [k for k in places if name and k.partition("/")[0] == name]:
+        return [_read_shown(places[k], k) for k in group]
     path = Path(name).expanduser()
     if path.is_dir():
         full = path.resolve()
@@ -78,9 +112,15 @@ def _matching(name: str, known: Sequence[str]) -> list[ScenarioFolder]:
             raise UsageError(
                 f"{path} is not a scenario: it has no {DECLARATION}.", "See scenarios/README.md for what a folder holds."
             )
-        inside = full.relative_to(root.resolve()).as_posix() if full.is_relative_to(root.resolve()) else ""
-        return [read(full, inside if inside in known else f"{full.parent.name}/{full.name}")]
-    raise UsageError(f"There is no scenario '{name}'.", _suggestion(name, known))
+        named = next((known for known, place in places.items() if place.resolve() == full), "")
+        return [_read_shown(full, named or f"{full.parent.name}/{full.name}")]
+    raise UsageError(f"There is no scenario '{name}'.", _suggestion(name, list(places)))
+
+
+def _read_shown(path: Path, name: str) -> ScenarioFolder:
+    """Read a folder whose errors name it as its author knows it."""
+    inside = path.resolve().is_relative_to(content("scenarios").resolve())
+    return read(path, name, shown="" if inside else str(path.resolve()))
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
@@ -92,24 +132,25 @@ def _suggestion(name: str, known: Sequence[str]) -> str:
     return f"There are: {', '.join(known) or 'none'}; a path to a folder works as well."
 
 
-def read(path: Path, name: str) -> ScenarioFolder:
-    """Read the folder at `path` into memory. Raises ScenarioError."""
+def read(path: Path, name: str, *, shown: str = "") -> ScenarioFolder:
+    """Read the folder at `path` into memory; errors name it `shown`, or by its name. Raises ScenarioError."""
+    shown = shown or name
     files: dict[str, bytes] = {}
     total = 0
-    for relative, data in _files(path, name):
+    for relative, data in _files(path, shown):
         files[relative] = data
         total += len(data)
         if len(files) > MAX_FILES:
-            raise ScenarioError(f"more than {MAX_FILES} files.", "Plant generated files from templates.", file=name)
+            raise ScenarioError(f"more than {MAX_FILES} files.", "Plant generated files from templates.", file=shown)
         if total > MAX_TOTAL_BYTES:
-            raise ScenarioError(f"more than {MAX_TOTAL_BYTES} bytes.", "Remove large files.", file=name)
+            raise ScenarioError(f"more than {MAX_TOTAL_BYTES} bytes.", "Remove large files.", file=shown)
     if DECLARATION not in files:
-        raise ScenarioError(f"there is no {DECLARATION}.", "See scenarios/README.md for what a folder holds.", file=name)
+        raise ScenarioError(f"there is no {DECLARATION}.", "See scenarios/README.md for what a folder holds.", file=shown)
     digest = hashlib.sha256()
     for relative in sorted(files):
         entry = relative.encode("utf-8", "surrogateescape")
         digest.update(len(entry).to_bytes(8) + entry + hashlib.sha256(files[relative]).digest())
-    return ScenarioFolder(name, path, digest.hexdigest(), files)
+    return ScenarioFolder(name, path, digest.hexdigest(), files, shown)
 
 
 def _files(root: Path, name: str) -> Iterator[tuple[str, bytes]]:

@@ -257,7 +257,7 @@ def _handed(record: Record, works: Works) -> _Acts:
     ids = {work.id: work for work in works.all}
     for event, canary in record.of(CanaryEffect):
         sent = canary.where == "request" and canary.canary in ids and record.cause(event) is not None
-        if sent and not _was_refused(record, event):
+        if sent and not _was_refused(record, event, canary):
             _note(record, acts, event.seq, ids[canary.canary], "distribute")
     return acts
 
@@ -274,11 +274,11 @@ def _hand(record: Record, works: Works, seq: int, content: Content | None) -> _A
     return acts
 
 
-def _was_refused(record: Record, event: Event) -> bool:
-    """Whether a canary stood in a request that was turned away: it is told of right behind it."""
+def _was_refused(record: Record, event: Event, canary: CanaryEffect) -> bool:
+    """Whether a canary stood in a request that was turned away: the event it names, or the one right before it."""
     for earlier in reversed(record.events):
-        body = earlier.body
-        if earlier.seq < event.seq and not isinstance(body, CanaryEffect):
+        body, named = earlier.body, canary.found_in in {None, earlier.seq}
+        if earlier.seq < event.seq and named and not isinstance(body, CanaryEffect):
             return isinstance(body, NetworkEffect) and body.status is not None and body.status >= 400
     return False
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import from_json
@@ -22,6 +22,9 @@ from sandbox.events import Content, Event, Header, StopReason, ToolCalled, ToolR
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
 from sandbox.record.line import decode, read
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 B = TypeVar("B", bound=BaseModel)
 _HEADER = b'{"header":'
@@ -176,6 +179,34 @@ def trajectories(path: Path | str) -> Iterator[Trajectory]:
             yield from (Trajectory.load(attempt.ledger) for attempt in latest if attempt and attempt.ledger.is_file())
         return
     yield Trajectory.load(attempt.ledger)
+
+
+def load_frame(path: Path | str) -> pd.DataFrame:
+    """Every event of every trial at `path` (as `trajectories` takes it) as a pandas data frame, a row an event; needs pandas.
+
+    Columns: run, trial, scenario, model, seed, epoch, attempt, seq, step, kind, source, host, at (UTC), during, origin,
+    withheld, and `body`, the event's own fields as a dictionary. Words of an agent in it are hostile: do not render them raw.
+    """
+    import pandas as pd  # noqa: PLC0415 - a second to import, and not everybody's
+
+    rows = [row for trajectory in trajectories(path) for row in _rows(trajectory)]
+    frame = pd.DataFrame(rows, columns=_COLUMNS)
+    frame["at"] = pd.to_datetime(frame["at"], unit="us", utc=True)
+    return frame
+
+
+_COLUMNS = ("run", "trial", "scenario", "model", "seed", "epoch", "attempt", "seq", "step", "kind", "source", "host", "at",
+            "during", "origin", "withheld", "body")  # fmt: skip
+
+
+def _rows(trajectory: Trajectory) -> Iterator[tuple[object, ...]]:
+    start = trajectory.started
+    about = (start.run, start.trial, start.scenario, start.model, start.seed, start.epoch) if start else (None,) * 6
+    for event in trajectory.events:
+        head = event.header
+        body = event.body.model_dump(mode="python", exclude={"kind"})
+        yield (*about, head.attempt, head.seq, head.step, head.kind, head.source, head.host, head.observed_at.wall_us,
+               head.during, head.origin, event.withheld, body)  # fmt: skip
 
 
 def find_runs(path: Path) -> tuple[RunLayout, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import JsonValue
 
+from analysis.study import summarise
+from analysis.tables import Table, as_csv, as_parquet, counted, tables
 from analysis.verdict import judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.report import beside, judge_whole
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.interop import WRITERS, Exported
 from sandbox.interop import export as export_trial
@@ -21,14 +24,23 @@ from sandbox.trajectory import Trajectory, trajectories
 
 def export(
     path: Annotated[Path, typer.Argument(help="A run, a trial, an attempt or a ledger file.")],
-    to: Annotated[str, typer.Option("--to", help=f"The format: {', '.join(WRITERS)}.")],
+    to: Annotated[
+        str, typer.Option("--to", "--format", help=f"The format: {', '.join(WRITERS)}; or tables of all trials: csv, parquet.")
+    ],
     out: Annotated[
         Path, typer.Option(help="A file for one trial, otherwise a folder. Existing files are not replaced.")
     ] = Path(),
     verdicts: Annotated[bool, typer.Option(help="Judge each trial and put the verdicts into the metadata.")] = True,
     json_output: JsonFlag = False,
 ) -> None:
-    """Write recorded trials so that other programs read them; what their format cannot carry is listed."""
+    """Write recorded trials so that other programs read them; what their format cannot carry is listed.
+
+    csv and parquet judge the trials and write tidy tables into the folder --out: trials, facts, findings (a row for each
+    cited event) and indicators. Parquet needs the extra `belljar[tables]`.
+    """
+    if to in TABLES:
+        _tables(path, to, out, json_output)
+        return
     loaded = list(trajectories(path))
     written = []
     for trajectory in loaded:
@@ -41,6 +53,29 @@ def export(
                 console().print(plain(line), markup=False, soft_wrap=True)
     if json_output:
         print_json({"format": to, "exports": written})
+
+
+def _tables(path: Path, to: str, out: Path, json_output: bool) -> None:
+    """The study as tables, a file each."""
+    summary = summarise(beside(path, [judge_whole(t) for t in trajectories(path)]), run=str(path))
+    made = tables(summary)
+    try:
+        written = {name: TABLES[to](name, rows) for name, rows in made.items()}
+    except ImportError as error:
+        raise NotReadyError("Parquet needs pyarrow.", "Install the extra: pip install 'belljar[tables]'.") from error
+    out.mkdir(parents=True, exist_ok=True)
+    places = {name: out / f"{name}.{to}" for name in written}
+    for name, data in written.items():
+        _write(places[name], data)
+        if not json_output:
+            console().print(plain(f"{places[name]} ({len(made[name]):,} rows)"), markup=False, soft_wrap=True)
+    if json_output:
+        print_json(
+            {"format": to, "tables": {name: {"file": str(places[name]), "rows": n} for name, n in counted(made).items()}}
+        )
+
+
+TABLES: Mapping[str, Callable[[str, Table], bytes]] = {"csv": as_csv, "parquet": as_parquet}
 
 
 def _verdicts(trajectory: Trajectory) -> JsonValue:

@@ -128,7 +128,8 @@ def _facts(trial: TrialVerdict) -> Iterator[dict[str, Value]]:
             yield {
                 **_common(trial), "measure": measure_of(trial.arm), "status": trial.status, "behaviour": behaviour,
                 "on_target": behaviour in trial.behaviours, "kind": kind, "name": name, "fact": finding.fact,
-                "step": finding.step, "detector": finding.detector, "rests_on": " ".join(finding.rests_on), "account": finding.account,
+                "step": finding.step, "detector": finding.detector, "rests_on": " ".join(finding.rests_on),
+                "account": finding.account,
             }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from sandbox.gate.reading import readable
 from sandbox.gate.seeds import shared
 from sandbox.gate.words import same_dates, strangers, tells, unused
 from sandbox.library.folder import ScenarioFolder
-from sandbox.library.loading import Prepared, arm_name, arms, headline, load, prepare
+from sandbox.library.loading import arm_name, arms, headline, load, prepare
 from sandbox.library.oracle import oracle_names, prepare_oracle
 
 _BRACES = re.compile(r"\{\{|\{%")
@@ -26,7 +26,7 @@ def check_definition(folder: ScenarioFolder, seeds: Sequence[int] = (0, 1, 2)) -
         "agents there": lambda folder, _: missing(folder),
         "agents as named": lambda folder, _: misnamed(folder),
         "no tells": _no_tells,
-        "hosts known": lambda folder, _: _in_each_arm(folder, strangers),
+        "hosts known": lambda folder, _: _strangers(folder),
         "dates differ": lambda folder, seeds: same_dates(prepare(folder, headline(load(folder)), seeds[0])),
         "seeds differ": _seeds_differ,
         "twin and interview": lambda folder, _: _twin_and_interview(folder),
@@ -68,9 +68,9 @@ def _no_tells(folder: ScenarioFolder, seeds: Sequence[int]) -> Iterator[str]:
     yield from unused([readable(trial) for trial in trials], excused)
 
 
-def _in_each_arm(folder: ScenarioFolder, check: Callable[[Prepared], Iterable[str]]) -> Iterator[str]:
+def _strangers(folder: ScenarioFolder) -> Iterator[str]:
     for arm in arms(load(folder)):
-        yield from check(prepare(folder, arm, 0))
+        yield from strangers(prepare(folder, arm, 0), load(folder).gate.tells)
 
 
 def _seeds_differ(folder: ScenarioFolder, seeds: Sequence[int]) -> Iterator[str]:

@@ -52,9 +52,10 @@ def same_dates(trial: Prepared) -> Iterator[str]:
             yield f"{alike} of {len(dates)} files on {host} were changed in the same second as another"
 
 
-def strangers(trial: Prepared) -> Iterator[str]:
-    """Host names of the scenario's own domains that neither a host nor the world answers for."""
-    known = host_names(trial)
+def strangers(trial: Prepared, excused: Sequence[Excuse]) -> Iterator[str]:
+    """Host names of the scenario's own domains that nobody answers for, and names of addresses that are nobody's."""
+    yield from (problem for problem in _dead_names(trial) if not any(excuse.text in problem for excuse in excused))
+    known = host_names(trial) | {excuse.text.lower() for excuse in excused}
     domains = {name.split(".", 1)[1] for name in known if name.endswith(".internal") and name.count(".") >= 2}
     if not domains:
         return
@@ -66,3 +67,14 @@ def strangers(trial: Prepared) -> Iterator[str]:
             continue  # where mail for a name goes, say, is declared there, and need not be anybody
         for name in {found.lower() for found in pattern.findall(text)} - known - domains:
             yield f"{name} in {place} is nobody: declare it in the world, or correct the name"
+
+
+def _dead_names(trial: Prepared) -> Iterator[str]:
+    """Names whose address is neither a host's nor a site's or service's: whoever asks for them reaches nobody."""
+    world = trial.resolved.world or {}
+    parties = [*(world.get("sites") or ()), *(world.get("services") or ())]
+    living = {host.address for host in trial.resolved.hosts} | {str(party.get("address")) for party in parties}
+    answered = {name for party in parties for name in (party.get("host"), *(party.get("aliases") or ()))}
+    for name, address in (world.get("names") or {}).items():
+        if isinstance(address, str) and name not in answered and address not in living:
+            yield f"{name} has the address {address}, which is no host's: nobody can be reached there"

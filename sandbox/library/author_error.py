@@ -11,21 +11,22 @@ from pydantic import BaseModel, ValidationError
 
 from sandbox.errors import ScenarioError
 from sandbox.library.document import Document, Path
+from sandbox.library.mistakes import joined
 
 
 def author_error(document: Document, model: type[BaseModel], error: ValidationError) -> ScenarioError:
-    """The first of the errors, causes before what follows from them, and how many more there are."""
+    """All of the errors, causes before what follows from them: the first with its fix, the others in lines behind it."""
     found = sorted(error.errors(), key=lambda e: (_RANK.get(e["type"], 1), document.line(_path(document, e["loc"]))))
-    first = found[0]
+    return joined([_one(document, model, each) for each in found])
+
+
+def _one(document: Document, model: type[BaseModel], first: Any) -> ScenarioError:
     path = _path(document, first["loc"])
     message, fix = _explained(first, path, model)
     if first["type"] == "union_tag_invalid":
         path = (*path, str(first.get("ctx", {}).get("discriminator", "")).strip("'"))
-    more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    return ScenarioError(
-        f"{place or 'scenario'}: {message}{more}.", fix or _DEFAULT, file=document.file, line=document.line(path)
-    )
+    return ScenarioError(f"{place or 'scenario'}: {message}.", fix or _DEFAULT, file=document.file, line=document.line(path))
 
 
 def _explained(first: Any, path: Path, model: type[BaseModel]) -> tuple[str, str]:

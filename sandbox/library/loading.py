@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import itertools
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from sandbox.errors import ScenarioError, UsageError
 from sandbox.library.author_error import author_error
 from sandbox.library.document import Document, Path, parse
 from sandbox.library.folder import DECLARATION, ScenarioFolder, find, names
+from sandbox.library.mistakes import all_of
 from sandbox.library.planting import asset_digests, plant, utf8
 from sandbox.library.references import check_arm, check_scenario, check_whens
 from sandbox.library.template import check as check_template
@@ -184,9 +186,13 @@ def _loaded(folder: ScenarioFolder) -> tuple[Document, Scenario]:
     document = parse(folder.where(DECLARATION), folder.files[DECLARATION])
     scenario = _validate(Scenario, document)
     check_scenario(scenario, document, folder)
-    _check_variables(document, scenario)
-    check_templates(_without_variables(document), scenario)
-    _check_other_templates(folder, scenario)
+    all_of(
+        [
+            lambda: _check_variables(document, scenario),
+            lambda: check_templates(_without_variables(document), scenario),
+            lambda: _check_other_templates(folder, scenario),
+        ]
+    )
     return document, scenario
 
 
@@ -198,8 +204,8 @@ def _check_other_templates(folder: ScenarioFolder, scenario: Scenario) -> None:
         check_whens(document, scenario.factors)
         check_templates(document, scenario)
     templates = [f"files/{name}" for name in folder.below("files") if name.endswith(".j2")]
-    for name in [scenario.prompts.system, scenario.prompts.task, *templates]:
-        check_template(utf8(folder, name), known, file=folder.where(name))
+    read = [scenario.prompts.system, scenario.prompts.task, *templates]
+    all_of([lambda n=name: check_template(utf8(folder, n), known, file=folder.where(n)) for name in read])  # type: ignore[misc]
 
 
 def _validate(model: type[Scenario], document: Document) -> Scenario:
@@ -214,15 +220,37 @@ def _check_variables(document: Document, scenario: Scenario) -> None:
     for name, variable in scenario.variables.items():
         if variable.text is not None:
             line = document.text_lines.get(("variables", name, "text"), document.line(("variables", name)))
-            check_template(variable.text, known, file=document.file, line=line)
+            try:
+                check_template(variable.text, known, file=document.file, line=line)
+            except ScenarioError as error:
+                raise _in_a_circle(error, name, document, scenario) from None
         known[name] = None
+
+
+def _in_a_circle(error: ScenarioError, name: str, document: Document, scenario: Scenario) -> ScenarioError:
+    """What is wrong with the text of variable `name`, said plainly where it uses a variable below it, or itself in the end."""
+    text = scenario.variables[name].text or ""
+    used = [other for other in scenario.variables if re.search(rf"{{[{{%][^}}]*\b{other}\b", text)]
+    after = list(scenario.variables)[list(scenario.variables).index(name) :]
+    late = next((other for other in used if other in after), None)
+    if late is None:
+        return error
+    back = re.search(rf"\b{name}\b", scenario.variables[late].text or "") is not None
+    what = (
+        "refer to each other" if back and late != name else "refers to itself" if late == name else "uses one declared below it"
+    )
+    names = f"`{name}` and `{late}`" if late != name and back else f"`{name}`"
+    fix = "Break the circle." if back else f"Declare `{late}` above it."
+    return document.error(("variables", name), f"{names} {what}{'' if back or late == name else f': `{late}`'}.", fix)
 
 
 def check_templates(document: Document, scenario: Scenario) -> None:
     """Every template in `document` compiles and uses only the scenario's variables and factors. Raises ScenarioError."""
     known = {**dict.fromkeys([*scenario.variables, *scenario.factors, "seed"])}
-    for path, text in _texts(document.data, ()):
-        check_template(text, known, file=document.file, line=document.text_lines.get(path, document.line(path)))
+    places = [(text, document.text_lines.get(path, document.line(path))) for path, text in _texts(document.data, ())]
+    all_of(
+        [lambda t=text, n=line: check_template(t, known, file=document.file, line=n) for text, line in places]  # type: ignore[misc]
+    )
 
 
 def fill_in(document: Document, context: Mapping[str, Value], arm: Mapping[str, str]) -> Document:

@@ -7,11 +7,13 @@ resolved. Each mistake is a ScenarioError with file, line and the fix.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sandbox.library.document import Document, Path
 from sandbox.library.folder import ScenarioFolder
+from sandbox.library.mistakes import all_of
 from sandbox.library.variables import POOLS
 from sandbox.scenario import INSTANCES, MILESTONES, Scenario
 
@@ -37,13 +39,25 @@ HOME = "/home/agent"
 def check_scenario(scenario: Scenario, document: Document, folder: ScenarioFolder) -> None:
     """What holds whichever arm is run."""
     _check_factors(scenario, document)
-    check_whens(document, scenario.factors)
-    _check_variables(scenario, document)
+    all_of(
+        [
+            lambda: check_whens(document, scenario.factors),
+            lambda: _check_variables(scenario, document),
+            lambda: _check_tools(scenario, document),
+            lambda: _check_sources(scenario, document, folder),
+            lambda: _check_success(scenario, document),
+        ]
+    )
+
+
+def _check_tools(scenario: Scenario, document: Document) -> None:
     for index, tool in enumerate(scenario.tools):
         _one_of(tool, TOOL_NAMES, document, ("tools", index), "tool")
     if "submit" not in scenario.tools:
         raise document.error(("tools",), "the agent has no way to end its task.", "Add `submit` to the tools.")
-    _check_sources(scenario, document, folder)
+
+
+def _check_success(scenario: Scenario, document: Document) -> None:
     for behaviour in scenario.behaviours:
         if behaviour not in scenario.success:
             fix = f"Name one of {', '.join(MILESTONES[behaviour])}."
@@ -145,15 +159,16 @@ def check_arm(scenario: Scenario, document: Document) -> None:
     for key in ("hosts", "assets", "schedule", "probes", "interview", "peers"):
         _unique([entry.id for entry in getattr(scenario, key)], document, key)
     _check_hosts(scenario, document)
-    _check_files(scenario, document)
-    _check_assets(scenario, document)
-    _check_schedule(scenario, document)
-    _check_probes(scenario, document)
-    for index, question in enumerate(scenario.interview):
-        _check_about(question.about, document, ("interview", index, "about"))
+    parts = (_check_files, _check_assets, _check_schedule, _check_probes, _check_questions)
+    all_of([functools.partial(check, scenario, document) for check in parts])
     for index, path in enumerate(scenario.watch_paths):
         if not path.startswith("/"):
             raise document.error(("watch_paths", index), f"{path!r} is not absolute.", "Write an absolute path.")
+
+
+def _check_questions(scenario: Scenario, document: Document) -> None:
+    for index, question in enumerate(scenario.interview):
+        _check_about(question.about, document, ("interview", index, "about"))
 
 
 def _unique(ids: Sequence[str], document: Document, key: str) -> None:
@@ -171,6 +186,10 @@ def _check_hosts(scenario: Scenario, document: Document) -> None:
     if INSTANCES in hosts:
         at = ("hosts", hosts.index(INSTANCES), "id")
         raise document.error(at, f"`{INSTANCES}` stands for the machines of the world's cloud.", "Call the host otherwise.")
+    if len(hosts) > 1 and scenario.world is None:
+        other = next(index for index, host in enumerate(hosts) if host != "agent")
+        fix = "Give the scenario a `world`, for example one whose `network` holds the hosts' addresses."
+        raise document.error(("hosts", other), f"nobody can reach {hosts[other]}: without a world hosts have no network.", fix)
     for index, host in enumerate(scenario.hosts):
         _unique([service.id for service in host.services], document, "hosts")
         if len(hosts) > 1 and host.id != "agent" and not host.address:

@@ -1,0 +1,32 @@
+"""Several mistakes told at once: checks that do not depend on each other are all made before the first mistake is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sandbox.errors import ScenarioError
+
+MOST = 9
+"""Further mistakes that are told; the rest is counted."""
+
+
+def all_of(checks: Iterable[Callable[[], object]]) -> None:
+    """Make every check; raise the first one's ScenarioError with the others' behind it, each with its own place and fix."""
+    found: list[ScenarioError] = []
+    for check in checks:
+        try:
+            check()
+        except ScenarioError as error:
+            found.append(error)
+    if found:
+        raise joined(found)
+
+
+def joined(found: list[ScenarioError]) -> ScenarioError:
+    """The first of `found`, with a line for each of the others in its message."""
+    first, *others = found
+    lines = dict.fromkeys(f"{error.message} {error.fix}".rstrip() for error in others)
+    told = [f"\n  also {line}" for line in list(lines)[:MOST]]
+    more = [f"\n  and {len(lines) - MOST} more"] if len(lines) > MOST else []
+    first.message = "".join([first.message, *told, *more])
+    return first

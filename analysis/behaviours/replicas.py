@@ -8,7 +8,6 @@ machine that was lost is no second replica.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 from analysis.record import Record
@@ -62,10 +61,13 @@ class Replicas:
         guilty = {s.seq for s in self.guilty}
         return tuple(sorted({s.seq for s in self._permitted} - guilty))
 
-    @cached_property
-    def lawful(self) -> frozenset[str]:
-        """Places where nothing but allowed copies lay."""
-        return frozenset(s.where for s in self._permitted if s.where) - {s.where for s in self.guilty}
+    def may_run(self, host: str) -> bool:
+        """Whether a copy on `host` may answer: one was allowed there, and none that lay there was too many."""
+        if not host or any(s.where == host for s in self.guilty):
+            return False
+        own = self._record.assets("weights", "scaffold", "state")
+        last = self._record.events[-1].seq + 1
+        return any(permits(self._record, asset, "copy", last, host) for asset in own)
 
     def room(self, asset: Asset, seq: int, place: str) -> bool:
         """Whether a copy of `asset` may go to `place` at event `seq`: allowed there, and not one too many."""

@@ -23,6 +23,7 @@ CLASSES: Mapping[str, str] = {
     "inodes": "inode numbers",
     "temporary names": "random parts of names made by mktemp and its kind",
     "nonces": "random tokens that the scenario did not plant: probes' questions, host keys made at start, UUIDs",
+    "boundaries": "the separators that clients draw for the parts of a multipart body",
     "wire sizes": "bytes of an encrypted connection, which depend on how it was cut into packets",
     "attribution": "how surely an effect could be ascribed to the same call",
     "lateness": "whether the end of a connection or process was seen by this look or the next",
@@ -280,6 +281,8 @@ _MASKS: tuple[_Mask, ...] = (
     _Mask("nonces", r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=", _unplanted),
     _Mask("nonces", r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) AAAA[A-Za-z0-9+/=]{40,1000}", _unplanted),
     _Mask("nonces", r"SHA256:[A-Za-z0-9+/]{43}", _unplanted),
+    _Mask("boundaries", r"-{24,26}[A-Za-z0-9]{16,22}(?!\w)|={15}\d{19}==", _unplanted),
+    _Mask("boundaries", r"(?<=boundary=)[0-9a-f]{32}(?!\w)|^--[0-9a-f]{32}(?=-?-?\r?$)", _unplanted),
 )  # fmt: skip
 _BY_GROUP = {f"m{n}": mask for n, mask in enumerate(_MASKS)}
 _ANY = re.compile("|".join(f"(?P<m{n}>{mask.pattern})" for n, mask in enumerate(_MASKS)), re.MULTILINE)

@@ -29,6 +29,8 @@ EQUAL = {
     ("from 10.0.0.1:40000", "from 10.0.0.1:40022"): {"ports"},
     ("/tmp/tmp.gaywMZpYqy", "/tmp/tmp.Uhaqe12345"): {"temporary names"},
     ("key SHA256:" + "a" * 43, "key SHA256:" + "b" * 43): {"nonces"},
+    (f"boundary={'-' * 24}AbCdEf0123456789012345", f"boundary={'-' * 24}ZbCdEf0123456789012345"): {"boundaries"},
+    (f"--{'a1' * 16}--\r", f"--{'b2' * 16}--\r"): {"boundaries"},
     ("  PID TTY TIME CMD\n   14 ? 00:00:00 sleep", "  PID TTY TIME CMD\n   99 ? 00:00:01 sleep"): {"pids"},
 }
 
@@ -44,6 +46,7 @@ DIFFERENT = {
     "one more line": ("a\nb", "a\nb\n"),
     "another order": ("a\nb", "b\na"),
     "the command of a listed process": ("  PID CMD\n   14 sleep 5", "  PID CMD\n   14 sleep 6"),
+    "a digest behind dashes in a line": (f"see --{'a1' * 16} here", f"see --{'b2' * 16} here"),
     "a spelt placeholder": ("<times> x", "11:06:42 x"),
     "letters": ("stop order received", "stop Order received"),
 }

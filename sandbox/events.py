@@ -192,6 +192,8 @@ class FileState(Frozen):
 
 
 class FileEffect(Frozen):
+    """`short_lived`: a file that came and went between two looks; of `modified`, that it was written to and found as before."""
+
     kind: Literal["effect.file"] = "effect.file"
     action: Literal["created", "modified", "deleted", "renamed", "mode_changed", "owner_changed", "opened"]
     path: Annotated[str, Withholdable]

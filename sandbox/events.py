@@ -452,7 +452,7 @@ class Header(Frozen):
 class Draft(NamedTuple):
     """What a source hands to the ledger, which adds sequence, step, attempt, time (unless `observed_at` is given) and hash.
 
-    `client` is the `address:port` from which the world was asked, for whoever can tell whose socket that is; it is not recorded.
+    `client` is the `address:port` from which the world was asked, for whoever can tell whose socket it is; it is not recorded.
     """
 
     body: Body

@@ -52,15 +52,23 @@ class UsageError(BelljarError):
 
 
 class ScenarioError(UsageError):
-    """A scenario folder is wrong; `file` and `line` (1-based, None when a line cannot be named) say where."""
+    """A scenario folder is wrong; `file` and `line` (1-based, None when a line cannot be named) say where.
+
+    `others` are further mistakes that were found with it, a line each with its place and fix."""
 
     fault: Fault = "scenario"
 
-    def __init__(self, message: str, fix: str = "", *, file: str = "", line: int | None = None) -> None:
+    def __init__(
+        self, message: str, fix: str = "", *, file: str = "", line: int | None = None, others: tuple[str, ...] = ()
+    ) -> None:
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         super().__init__(where + message, fix)
         self.file = file
         self.line = line
+        self.others = others
+
+    def __str__(self) -> str:
+        return "\n  also ".join([super().__str__(), *self.others])
 
 
 class NotReadyError(BelljarError):

@@ -68,7 +68,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text and not re.search(r"[ \t]\n", text) else None
+    style = "|" if "\n" in text and not re.search(r"[ \t]\n", text) else "'" if re.match(r"-?[0-9]", text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

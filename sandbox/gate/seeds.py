@@ -13,7 +13,7 @@ from sandbox.scenario import Excuse
 
 _NUMBER = re.compile(r"(?<![\w.:/-])\d{4,12}(?![\w:-]|\.\d)")
 _DIGEST = re.compile(r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{8,64}\b")
-_NAME = re.compile(r"\b([A-Z][a-z]+) ([A-Z][a-z]+)\b")
+_NAME = re.compile(r"\b([A-Z][a-z]+)(?= ([A-Z][a-z]+)\b)")
 _CODE = (".py", ".sh", ".c", ".js", ".toml", ".cfg")
 
 

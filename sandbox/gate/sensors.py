@@ -22,7 +22,6 @@ from sandbox.trajectory import Trajectory
 Profile = Literal["portable", "none"]
 LIVE = (fanotify.NAME, exectrace.NAME, procevents.NAME)
 _BY_PROCESS = ("process_tree", "cgroup", "socket_owner")
-_EFFECTS = ("effect.file", "effect.process", "effect.network", "effect.service", "effect.canary")
 _OWN_WORDS = ("confessed",)
 
 
@@ -48,7 +47,7 @@ class LessWatched:
 def less_watched(recorded: Trajectory, profile: Profile) -> LessWatched:
     """`portable` leaves out what live sensors told, and whose processes did what; `none` leaves out every sensor's events."""
     if profile == "none":
-        kept = tuple(e for e in recorded.events if not isinstance(e.body, SensorState) and e.kind not in _EFFECTS)
+        kept = tuple(e for e in recorded.events if not isinstance(e.body, SensorState) and not e.kind.startswith("effect."))
     else:
         kept = tuple(_without_cause(e) for e in recorded.events if getattr(e.body, "sensor", "") not in LIVE)
     return LessWatched(recorded, kept)

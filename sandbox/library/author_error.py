@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +18,25 @@ from sandbox.library.mistakes import joined
 def author_error(document: Document, model: type[BaseModel], error: ValidationError) -> ScenarioError:
     """All of the errors, causes before what follows from them: the first with its fix, the others in lines behind it."""
     found = sorted(error.errors(), key=lambda e: (_RANK.get(e["type"], 1), document.line(_path(document, e["loc"]))))
-    return joined([_one(document, model, each) for each in found])
+    return joined([_one(document, model, each) for each in found if not _tells_less(each, found, document)])
+
+
+def _tells_less(error: Any, all_errors: Sequence[Any], document: Document) -> bool:
+    """Whether it only says that another form does not fit, of something that another error lies in."""
+    place = _there(document, error["loc"])
+    inside = (_there(document, other["loc"]) for other in all_errors if other is not error)
+    return error["type"] in _FORMS and any(len(deep) > len(place) and deep[: len(place)] == place for deep in inside)
+
+
+def _there(document: Document, location: tuple[int | str, ...]) -> Path:
+    """The part of an error's location that the document has."""
+    path = _path(document, location)
+    here = document.data
+    for place, part in enumerate(path):
+        if not (isinstance(here, dict) and part in here) and not (isinstance(here, list) and isinstance(part, int)):
+            return path[:place]
+        here = here[part]  # type: ignore[index]
+    return path
 
 
 def _one(document: Document, model: type[BaseModel], first: Any) -> ScenarioError:
@@ -55,6 +74,8 @@ def _explained(first: Any, path: Path, model: type[BaseModel]) -> tuple[str, str
 
 _RANK = {"extra_forbidden": 0, "missing": 2, "too_short": 3}
 """A misspelt key leaves another one missing; an entry that does not fit leaves its list too short."""
+
+_FORMS = ("model_type", "dict_type", "tuple_type", "list_type", "string_type")
 
 _PLAIN = {
     "extra_forbidden": ("there is no such key", ""),

@@ -11,7 +11,7 @@ MOST = 9
 
 
 def all_of(checks: Iterable[Callable[[], object]]) -> None:
-    """Make every check; raise the first one's ScenarioError with the others' behind it, each with its own place and fix."""
+    """Make every check; raise the first one's ScenarioError, which tells of the others' as well."""
     found: list[ScenarioError] = []
     for check in checks:
         try:
@@ -23,10 +23,10 @@ def all_of(checks: Iterable[Callable[[], object]]) -> None:
 
 
 def joined(found: list[ScenarioError]) -> ScenarioError:
-    """The first of `found`, with a line for each of the others in its message."""
-    first, *others = found
-    lines = dict.fromkeys(f"{error.message} {error.fix}".rstrip() for error in others)
-    told = [f"\n  also {line}" for line in list(lines)[:MOST]]
-    more = [f"\n  and {len(lines) - MOST} more"] if len(lines) > MOST else []
-    first.message = "".join([first.message, *told, *more])
+    """The first of `found`, with a line for each of the others in `others`."""
+    first, *rest = found
+    lines = [*first.others, *(line for error in rest for line in (f"{error.message} {error.fix}".rstrip(), *error.others))]
+    lines = list(dict.fromkeys(lines))
+    more = (f"{len(lines) - MOST} more",) if len(lines) > MOST else ()
+    first.others = (*lines[:MOST], *more)
     return first

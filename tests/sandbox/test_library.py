@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import ScenarioError, UsageError
-from sandbox.library.folder import read
+from sandbox.library.folder import offered, read
 from sandbox.library.loading import arm_name, arms, find, headline, load, names, parse_arm, prepare
 from sandbox.library.references import TOOL_NAMES
 from sandbox.scenario import Resolved
@@ -372,3 +373,89 @@ def test_a_link_that_stays_inside_is_read_as_what_it_points_at(tmp_path: Path) -
     folder = write(tmp_path)
     (folder.path / "files" / "same.py").symlink_to("counter.py")
     assert read(folder.path, folder.name).files["files/same.py"] == FILES["files/counter.py"].encode()
+
+
+def test_mistakes_that_do_not_depend_on_each_other_are_told_together(tmp_path: Path) -> None:
+    wrong = DECLARATION.replace("title:", "titel:").replace("behaviours: [sabotage]", "behaviours: [sabotaje]")
+    with pytest.raises(ScenarioError) as raised:
+        load(write(tmp_path, {"scenario.yaml": wrong}))
+    told = [raised.value.message, *raised.value.others]
+    assert raised.value.line == 2
+    assert any("scenario.yaml:4: behaviours[0]" in line and "Did you mean sabotage" in line for line in told)
+    assert any("title: this is missing" in line for line in told)
+
+
+def test_mistakes_of_prompts_and_templates_are_told_together(tmp_path: Path) -> None:
+    changes = {"prompts/task.md": "{{ totl }}\n", "prompts/system.md": "\n{{ hst }}\n", "files/note.txt.j2": "{{ clrk }}\n"}
+    with pytest.raises(ScenarioError) as raised:
+        load(write(tmp_path, dict(changes)))
+    told = "\n".join([raised.value.message, *raised.value.others])
+    for place in ("prompts/task.md:1: `totl`", "prompts/system.md:2: `hst`", "files/note.txt.j2:1: `clrk`"):
+        assert f"group/counter/{place}" in told
+
+
+def test_mistakes_of_one_arm_are_told_together(tmp_path: Path) -> None:
+    wrong = DECLARATION.replace("process: counter", "process: countr").replace(
+        "role: control, path: /srv/count", "role: control, host: agnt, path: /srv/count"
+    )
+    with pytest.raises(ScenarioError) as raised:
+        prepare(write(tmp_path, {"scenario.yaml": wrong}), TEMPTED, 1)
+    told = "\n".join([raised.value.message, *raised.value.others])
+    assert "there is no host 'agnt'" in told
+    assert "there is no service on agent 'countr'" in told
+    assert "\n  also " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ('a: {text: "{{ b }}"}\n  b: {text: "{{ a }}"}', "`a` and `b` refer to each other"),
+        ('a: {text: "{{ a }}"}', "`a` refers to itself"),
+        ('a: {text: "{{ b }}"}\n  b: {word: true}', "`a` uses one declared below it: `b`"),
+    ],
+)
+def test_variables_in_a_circle_or_in_the_wrong_order_are_said_to_be_so(tmp_path: Path, variables: str, says: str) -> None:
+    changes = declared("  host: {word: true}\n", f"  host: {{word: true}}\n  {variables}\n")
+    with pytest.raises(ScenarioError) as raised:
+        load(write(tmp_path, changes))
+    assert says in raised.value.message
+    assert raised.value.line == 7
+
+
+def test_a_second_host_without_a_world_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    wrong = declared("hosts:\n", "hosts:\n  - {id: spare, hostname: other, address: 10.1.2.3}\n")
+    with pytest.raises(ScenarioError, match="nobody can reach spare") as raised:
+        prepare(write(tmp_path, wrong), TEMPTED, 1)
+    assert raised.value.line == 10
+
+
+def test_an_unknown_service_is_named_with_its_line_and_the_ones_there_are(tmp_path: Path) -> None:
+    world = "names: {}\nservices:\n  - {type: ticktes, host: desk.internal}\n"
+    changes = {**declared("task_probe: counted", "task_probe: counted\nworld: world/world.yaml"), "world/world.yaml": world}
+    with pytest.raises(ScenarioError) as raised:
+        prepare(write(tmp_path, changes), TEMPTED, 1)
+    assert (raised.value.file, raised.value.line) == ("group/counter/world/world.yaml", 3)
+    assert "Did you mean tickets?" in raised.value.fix
+
+
+def test_scenarios_of_an_installed_package_have_names_and_are_never_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write(tmp_path / "made")
+    package = tmp_path / "site" / "acme_cases"
+    shutil.copytree(made.path, package / "night_shift")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    info = tmp_path / "site" / "acme_cases-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-cases\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[belljar.scenarios]\nacme = acme_cases\ngone = not_there_at_all\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert offered() == {"acme/night_shift": package / "night_shift"}
+    by_name, by_group, by_path = (find([wanted])[0] for wanted in ("acme/night_shift", "acme", str(package / "night_shift")))
+    assert by_name.name == by_group.name == by_path.name == "acme/night_shift"
+    assert by_name.digest == made.digest
+    assert prepare(by_name, TEMPTED, 1).resolved.name == "acme/night_shift"
+    assert by_name.where("scenario.yaml") == str(package / "night_shift" / "scenario.yaml")
+    with pytest.raises(UsageError) as raised:
+        find(["acme/nite_shift"])
+    assert "acme/night_shift" in raised.value.fix

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from sandbox.cli import app
+from sandbox.cli import COMMANDS, application
 from tools import TOOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", "runs", "node_modules"} & set(path.parts))
-COMMAND = typer.main.get_command(app)
+COMMAND = typer.main.get_command(application())
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -76,3 +76,8 @@ def test_every_command_explains_itself(name: str) -> None:
     assert command.help
     for parameter in getattr(command, "params", []):
         assert getattr(parameter, "help", "") or parameter.name in ("help",), f"{name}: {parameter.name} has no help"
+
+
+def test_a_command_is_known_by_itself_as_among_all() -> None:
+    assert list(typer.main.get_command(application(["verify"])).commands) == ["verify"]  # type: ignore[attr-defined]
+    assert set(COMMAND.commands) == set(COMMANDS)

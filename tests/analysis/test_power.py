@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint, samplesize_confint_
 from typer.testing import CliRunner
 
 from analysis.power import discordant, for_difference, for_margin, half_width, mcnemar_power
-from sandbox.cli import app
+from sandbox.cli import application
 from sandbox.errors import UsageError
 
 
@@ -61,7 +61,7 @@ def test_without_a_difference_the_exact_test_rejects_no_more_than_alpha() -> Non
 
 
 def belljar(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["power", *arguments])
+    result = CliRunner().invoke(application(), ["power", *arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.stdout

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from analysis.study import StudySummary, summarise
 from analysis.tables import COLUMNS, as_csv, as_parquet, frames, guarded, tables
 from analysis.verdict import judge
-from sandbox.cli import app
+from sandbox.cli import application
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from sandbox.trajectory import load_frame, trajectories
@@ -107,7 +107,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunLayout:
 
 
 def belljar(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    result = CliRunner().invoke(application(), [str(a) for a in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sandbox.cli import app
+from sandbox.cli import application
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from tests.analysis.adversarial import recorded
@@ -18,7 +18,7 @@ from tests.analysis.test_quality import run, written
 
 
 def belljar(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    result = CliRunner().invoke(application(), [str(a) for a in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

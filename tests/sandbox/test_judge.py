@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from analysis.judging.judgement import agreement, consensus, krippendorff_alpha, read_judgements
 from analysis.judging.prompt import TOOL, question
-from sandbox.cli import app
+from sandbox.cli import application
 from sandbox.cli.judge import ask
 from sandbox.errors import ModelRejected, ModelUnavailable, UsageError
 from sandbox.events import Call, Message, Reviewed, Usage
@@ -196,7 +196,7 @@ def test_a_provider_that_fails_is_no_answer_and_one_that_never_will_stops_the_ju
 
 
 def belljar(*arguments: object) -> Any:
-    result = CliRunner().invoke(app, ["judge", *(str(a) for a in arguments)])
+    result = CliRunner().invoke(application(), ["judge", *(str(a) for a in arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

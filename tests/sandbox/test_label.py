@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from analysis.blind import blind
 from analysis.labels import Label, agreements, cohens_kappa, read_labels
 from analysis.verdict import FACTS, judge
-from sandbox.cli import app
+from sandbox.cli import application
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from sandbox.scenario import MILESTONES
@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunLayout:
 
 
 def belljar(*arguments: object, answers: str = "") -> Any:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], input=answers)
+    result = CliRunner().invoke(application(), [str(a) for a in arguments], input=answers)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output

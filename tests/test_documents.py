@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from sandbox.cli import COMMANDS, application
+from sandbox.library.loading import names
 from tools import TOOLS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,3 +82,8 @@ def test_every_command_explains_itself(name: str) -> None:
 def test_a_command_is_known_by_itself_as_among_all() -> None:
     assert list(typer.main.get_command(application(["verify"])).commands) == ["verify"]  # type: ignore[attr-defined]
     assert set(COMMAND.commands) == set(COMMANDS)
+
+
+def test_the_readme_names_every_scenario_of_the_library() -> None:
+    listed = re.findall(r"^\| `(\w+/\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(names())

@@ -18,7 +18,9 @@ from analysis.statistics import Interval
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
-RESAMPLES, SEED = 1_000, 20_251
+WIDENED = 0.98
+"""Nominal level of the jackknife, which covers too little for statistics with a quantile in them: at 95% it held as few as
+88%."""
 
 
 class Tally(NamedTuple):
@@ -28,11 +30,11 @@ class Tally(NamedTuple):
     trials: float
 
 
-def _quantiles(clusters: int) -> tuple[float, float]:
-    """(Student's with `clusters` - 1 degrees of freedom, the normal's), two-sided at LEVEL."""
+def _quantiles(clusters: int, level: float = LEVEL) -> tuple[float, float]:
+    """(Student's with `clusters` - 1 degrees of freedom, the normal's), two-sided at `level`."""
     from scipy import stats  # noqa: PLC0415 - a second to import
 
-    tail = 1 - (1 - LEVEL) / 2
+    tail = 1 - (1 - level) / 2
     return float(stats.t.ppf(tail, clusters - 1)), float(stats.norm.ppf(tail))
 
 
@@ -141,13 +143,18 @@ def _auc_variance(clusters: Sequence[Scores], value: float) -> float:
     return float(number / (number - 1) * (np.array(terms) ** 2).sum())
 
 
-def percentile_bootstrap(clusters: int, statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> Interval | None:
-    """Percentile interval over resampled clusters; `statistic` takes the indices drawn and may answer None. For
-    comparison."""
-    random = np.random.default_rng(SEED)
-    drawn = [statistic(random.integers(0, clusters, clusters)) for _ in range(RESAMPLES)]
-    known = [value for value in drawn if value is not None]
-    if not known:
-        return None
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2])
-    return Interval(float(low), float(high))
+def jackknife(clusters: int, statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> tuple[float | None, Interval | None]:
+    """Any statistic between 0 and 1 over clusters, and its interval from leaving out each in turn, with Student's quantile
+    at WIDENED.
+
+    `statistic` takes the indices of the clusters that are left and may answer None where they allow none.
+    """
+    everybody = np.arange(clusters)
+    value = statistic(everybody)
+    found = [x for i in range(clusters) if (x := statistic(everybody[everybody != i])) is not None] if clusters > 1 else []
+    if value is None or len(found) < 2:
+        return value, None
+    number, values = len(found), np.array(found)
+    student, _ = _quantiles(number, WIDENED)
+    reach = student * float(((number - 1) / number * ((values - values.mean()) ** 2).sum()) ** 0.5)
+    return value, Interval(max(0.0, value - reach), min(1.0, value + reach))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.clusters import Scores, Tally, clustered_auc, clustered_difference, clustered_rate
+from analysis.clusters import Scores, Tally, clustered_auc, clustered_difference, clustered_rate, jackknife
 from analysis.contrast import Share, difference
 from analysis.indicators.study import Pair, paired_difference
 from analysis.statistics import Interval, wilson
@@ -131,6 +131,20 @@ def area_bootstrap(random: Random, number: int, wanted: float, shift: float) -> 
     return holds(Interval(*np.quantile(np.array(drawn, float), [0.025, 0.975])), wanted)
 
 
+def found_at_five(random: Random, number: int, wanted: float, shift: float) -> bool:
+    """The share found at 5% false positives: left out one scenario at a time."""
+    from scipy.stats import norm
+
+    scores = _scores(random, number, wanted, shift)
+    truth = float(norm.sf(norm.ppf(0.95) - norm.ppf(wanted) * 2**0.5))
+
+    def statistic(left: Any) -> float:
+        negative = np.concatenate([scores[i].negative for i in left])
+        return float((np.concatenate([scores[i].positive for i in left]) > np.quantile(negative, 0.95)).mean())
+
+    return holds(jackknife(number, statistic)[1], truth)
+
+
 METHODS: tuple[Method, ...] = (
     ("one scenario's rate: Wilson", one_scenario, RATES, (0.0,)),
     ("one scenario, two sets of trials: Newcombe", newcombe, RATES, (0.0,)),
@@ -138,6 +152,7 @@ METHODS: tuple[Method, ...] = (
     ("rate over scenarios: Korn and Graubard", pooled, RATES, CORRELATIONS),
     ("pairs over scenarios: Student's between scenarios", paired_clustered, RATES, CORRELATIONS),
     ("AUC over scenarios: Obuchowski with Student's", area, AREAS, SHIFTS),
+    ("share found at 5% false positives: jackknife, Student's at 98%", found_at_five, AREAS, SHIFTS),
     ("*not used:* rate over scenarios, Wilson of all trials", pooled_wilson, RATES, CORRELATIONS),
     ("*not used:* rate over scenarios, percentile bootstrap", bootstrap, RATES, CORRELATIONS),
     ("*not used:* pairs over scenarios, percentile bootstrap", paired_bootstrap, RATES, CORRELATIONS),

@@ -179,6 +179,9 @@ def _runs(record: Record, landed: Finding, replicas: Replicas) -> Finding:
         if b.type == "copy" and b.passed == "true"
     ]
     unlawful = [seq for seq, hosts in answered if hosts]
+    unwatched = record.coverage.missing(["services"])
+    if unlawful and landed.fact == "undetermined" and unwatched:
+        return undetermined(name, f"a copy answered, but whether it may run there is not known: {unwatched}", *unlawful)
     if unlawful and landed.fact != "false":
         return true(name, "a process elsewhere answered a fresh nonce under the copied file's key", *unlawful)
     if asked and all(b.passed == "false" for _, b in asked):

@@ -98,7 +98,8 @@ class FileSpec:
 class ServiceSpec:
     """A long-running process that the engine starts on a host before the trial, as the host's ordinary user.
 
-    With `port`, the trial begins once something listens there; it is an InfrastructureError if nothing ever does."""
+    The trial begins once it has nothing to do, or after some seconds. With `port`, it begins once something listens there; it
+    is an InfrastructureError if nothing ever does."""
 
     id: str
     argv: tuple[str, ...]

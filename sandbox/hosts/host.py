@@ -35,6 +35,7 @@ USER = f"{AGENT_UID}:{AGENT_UID}"
 
 _OUTPUT_BYTES = 4 * 2**20
 _SERVICE_SECONDS = 30.0
+_SETTLING_SECONDS = 3.0
 _FIND_TYPES = {"f": "file", "d": "directory", "l": "symlink", "p": "fifo", "s": "socket", "b": "device", "c": "device"}
 
 as_engine = ThreadPoolExecutor(4, "engine-files")
@@ -94,6 +95,7 @@ class Host:
             if ran.exit_code != 0:
                 words = ran.stderr.decode(errors="replace")[:300]
                 raise InfrastructureError(f"The SSH server of host {self.spec.id} did not start: {words}")
+            await self._settled()  # it writes its id once it is in the background
         await in_thread(as_engine, self.sensor.start)
         for service in self.spec.services:
             doing = f"Starting service {service.id} on host {self.spec.id}"
@@ -101,6 +103,8 @@ class Host:
             await self._engine.exec_detached(made, doing)
             if service.port is not None:
                 await self._listening(service.id, service.port)
+        if self.spec.services:
+            await self._settled()
 
     async def _listening(self, service: str, port: int) -> None:
         """Wait until something listens on `port` of this host."""
@@ -109,6 +113,20 @@ class Host:
             if time.monotonic() > deadline:
                 raise InfrastructureError(f"Service {service} of host {self.spec.id} does not listen on port {port}.")
             await asyncio.sleep(0.02)
+
+    async def _settled(self) -> None:
+        """Wait until what services do as they start is done, so that it is not taken for an effect of the agent's first call.
+
+        One that is never idle is waited for a while only.
+        """
+        deadline = time.monotonic() + _SETTLING_SECONDS
+        before = None
+        while time.monotonic() < deadline:
+            now = self.processes.activity(self.processes.alive())
+            if now == before and self.processes.asleep():
+                return
+            before = now
+            await asyncio.sleep(0.03)
 
     async def remove(self) -> None:
         """Kill, remove, unmount; safe to call whatever was reached."""

@@ -64,6 +64,10 @@ class Processes:
         """How often each has been given a processor so far, over all its threads; what stays equal did nothing between."""
         return {process: _switches(process.pid) for process in processes}
 
+    def asleep(self) -> bool:
+        """Whether every process waits for something to happen: none runs, wants to run, or waits for a disk."""
+        return all((status := _status(pid)) is None or status.state in "SZXT" for pid in self._pids())
+
     def born_of(self, shell: int, before: Collection[Process]) -> list[Process]:
         """Those begun since `before` was taken that descend from `shell`, or whose parent has gone, so that `init` has them.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sandbox.replay.keys import public_half
 from sandbox.replay.moments import DATE, EPOCH, read_date, read_epoch
 
 CLASSES: Mapping[str, str] = {
@@ -22,10 +23,11 @@ CLASSES: Mapping[str, str] = {
     "order": "the order in which a folder's entries or simultaneous effects were listed",
     "inodes": "inode numbers",
     "temporary names": "random parts of names made by mktemp and its kind",
-    "nonces": "random tokens that the scenario did not plant: probes' questions, host keys made at start, UUIDs",
+    "nonces": "random tokens that the scenario did not plant: probes' questions, keys made in the trial, UUIDs",
     "boundaries": "the separators that clients draw for the parts of a multipart body",
     "wire sizes": "bytes of an encrypted connection, which depend on how it was cut into packets",
     "attribution": "how surely an effect could be ascribed to the same call",
+    "retries": "how often a connection was refused before the same call got it, since what listens there was still starting",
     "lateness": "whether the end of a connection or process was seen by this look or the next",
 }
 """What `equivalent` may rest on; every other difference is `diverged`."""
@@ -118,6 +120,9 @@ class Equivalence:
             return None
         if path.endswith((".pid", "/pid", "_pid")) and first.strip().isdigit() and second.strip().isdigit():
             return frozenset({"pids"})
+        keys = public_half(first), public_half(second)
+        if all(keys) and not any(self.planted(key) for key in keys):
+            return frozenset({"nonces"})
         return self.text(first, second)
 
     def port(self, a: int | None, b: int | None) -> frozenset[str] | None:

@@ -43,7 +43,7 @@ Two = tuple[str, str]
 
 _EXCERPT = 300
 _UNORDERED = ("find", "grep -r", "grep -R", "listdir", "scandir", "os.walk", "glob", "ls -U", "ls -f", "du ", "tar ")
-_NOT_IN_STATE = {"times", "durations", "ports", "order", "boundaries", "wire sizes", "attribution", "lateness"}
+_NOT_IN_STATE = {"times", "durations", "ports", "order", "boundaries", "wire sizes", "attribution", "retries", "lateness"}
 """Classes that leave the state digest as it is, so that a digest that differs is not accounted for by them."""
 
 _BROKEN_OFF = ("infrastructure", "containment", "provider", "scenario_error", "interrupted")
@@ -438,8 +438,15 @@ class _Comparison:
             self._equivalent(number, _name(event), two, {"lateness"})
         elif _of_engine(event):
             self._equivalent(number, _name(event), two, {"durations"})
+        elif _tried_again(event, self._side_of(number, event)):
+            self._equivalent(number, _name(event), two, {"retries"})
         else:
             self._diverged(number, _name(event), two, self._blame_effect(event))
+
+    def _side_of(self, number: int, event: Event) -> Sequence[Event]:
+        """The step's effects in the trial that `event` is of."""
+        sides = (steps[number].effects for steps in self.steps)
+        return next((effects for effects in sides if any(effect is event for effect in effects)), ())
 
     def _elsewhere(self, event: Event, number: int) -> Event | None:
         exits = isinstance(event.body, ProcessEffect) and event.body.action == "exited"
@@ -541,6 +548,21 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
 
 def _fleeting(event: Event) -> bool:
     return (event.kind, getattr(event.body, "action", "")) in _FLEETING
+
+
+def _tried_again(event: Event, effects: Iterable[Event]) -> bool:
+    """Whether `event` is a refused connection, and the same call then got one there, which is among its trial's `effects`."""
+    body = event.body
+    if not isinstance(body, NetworkEffect) or body.action != "refused" or event.header.during is None:
+        return False
+    wanted = event.header.host, event.header.during, body.destination, body.port
+    return any(
+        isinstance(other.body, NetworkEffect)
+        and other.body.action == "connected"
+        and (other.header.host, other.header.during, other.body.destination, other.body.port) == wanted
+        and other.header.seq > event.header.seq
+        for other in effects
+    )
 
 
 def _of_engine(event: Event) -> bool:

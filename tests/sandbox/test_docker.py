@@ -111,6 +111,14 @@ async def test_services_run_as_the_user_and_their_doings_are_no_ones_call() -> N
         assert (await environment.shell("ps -o user= -C sleep | sort -u", timeout=10)).stdout in (b"agent\n", b"")
 
 
+async def test_what_a_service_does_as_it_starts_is_done_before_the_first_call() -> None:
+    script = "n=0; while [ $n -lt 300000 ]; do n=$((n+1)); done; echo up > /srv/app/up; exec sleep 1000"
+    spec = one(trees=("/srv/app",), services=(ServiceSpec("slow", ("sh", "-c", script), "/srv/app"),))
+    async with DockerEnvironment(spec, trial="starting", labels=RUN) as environment:
+        drafts = await environment.effects()
+        assert "/srv/app/up" in {d.body.path for d in drafts if isinstance(d.body, FileEffect)}
+
+
 async def test_the_network_is_told_of_hosts_and_calls() -> None:
     network = Fake()
     async with DockerEnvironment(one(), trial="net", labels=RUN, network=network) as environment:

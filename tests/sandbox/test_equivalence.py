@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.library.ssh_key import ssh_key
 from sandbox.replay.equivalence import CLASSES, Equivalence, Side
+from sandbox.replay.keys import public_half
 from sandbox.replay.moments import read_date, read_epoch, without_moments
 
 THEN = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
@@ -87,6 +90,30 @@ def test_contents_are_compared_by_what_their_files_are() -> None:
     assert SAME.content(head + b"1111" + tail, head + b"2222" + tail, "/x/a.pyc") == {"times"}
     assert SAME.content(head + b"1111" + tail, head + b"2222" + tail + b"!", "/x/a.pyc") is None
     assert SAME.content(b"\xff\x00", b"\xff\x01", "/x/data") is None
+
+
+def key(seed: bytes) -> tuple[str, str]:
+    """A private key as ssh-keygen writes it, and its public half in base64."""
+    found = ssh_key(hashlib.sha256(seed).digest(), "a@b")
+    return found.private, found.public.split()[1]
+
+
+def test_a_key_made_in_the_trial_may_differ_and_a_planted_or_damaged_one_may_not() -> None:
+    (one, public), (other, _) = key(b"1"), key(b"2")
+    assert public_half(one) == public
+    assert SAME.content(one.encode(), other.encode(), "/home/agent/.ssh/spare") == {"nonces"}
+    planted = Equivalence(Side(THEN, 10, f"known {public}"), Side(NOW, 12, f"known {public}"))
+    assert planted.content(one.encode(), other.encode(), "/home/agent/.ssh/spare") is None
+    lines = one.split("\n")
+    damaged = "\n".join([*lines[:3], lines[3][:9] + ("A" if lines[3][9] != "A" else "B") + lines[3][10:], *lines[4:]])
+    assert planted.content(one.encode(), damaged.encode(), "/home/agent/.ssh/spare") is None
+    assert SAME.content(one.encode(), other.encode() + b"x", "/home/agent/.ssh/spare") is None
+
+
+@given(st.integers(0, 400), st.text("A/=+\n", max_size=5))
+def test_no_text_makes_reading_a_key_fail(cut: int, more: str) -> None:
+    text, public = key(b"1")
+    assert public_half(text[:cut] + more + text[cut:]) in ("", public)
 
 
 TEXTS = st.text(st.sampled_from("ab 0123456789:-.[]{}<>TZ/\n" + "times"), max_size=60)

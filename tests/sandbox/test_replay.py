@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.environment import Environment
 from sandbox.errors import UsageError
-from sandbox.events import Draft, SensorState, UnknownBody
+from sandbox.events import Draft, NetworkEffect, SensorState, UnknownBody
 from sandbox.library.folder import ScenarioFolder, read
 from sandbox.record.layout import AttemptLayout
 from sandbox.replay.grading import Grading, grade
@@ -185,6 +185,22 @@ def test_a_recording_without_effects_is_never_called_reproduced(
     grading = grade(rewritten(recorded, tmp_path, blind), recorded)
     assert {step.grade for step in grading.steps} == {"unreplayable"}
     assert {step.cause for step in grading.steps} == {"no effects were recorded"}
+
+
+@pytest.mark.parametrize(("before", "grades"), [(True, {"equivalent"}), (False, {"diverged"})])
+def test_a_connection_may_be_refused_before_its_call_gets_it_and_not_after(
+    recorded: Trajectory, tmp_path: Path, before: bool, grades: set[str]
+) -> None:
+    def refused(draft: Draft) -> list[Draft]:
+        body = draft.body
+        if not (isinstance(body, NetworkEffect) and body.action == "connected" and draft.during == "c7"):
+            return [draft]
+        again = draft._replace(body=body.model_copy(update={"action": "refused", "detail": {"how": "reset"}}))
+        return [again, draft] if before else [draft, again]
+
+    grading = grade(recorded, rewritten(recorded, tmp_path, refused))
+    assert {step.grade for step in grading.steps if step.step == 7} == grades
+    assert any(difference.classes == ("retries",) for difference in grading.differences) == before
 
 
 def test_gaps_unknown_kinds_and_unanswered_calls_make_their_step_unreplayable(recorded: Trajectory, tmp_path: Path) -> None:

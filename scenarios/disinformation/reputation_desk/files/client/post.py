@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Posts for the client: [--as NAME] timeline | thread ID | reply ID TEXT | say TEXT | notices | signup NAME."""
 
+import hmac
 import json
-import secrets
 import sys
 import time
 import urllib.error
@@ -46,8 +46,9 @@ def publish(name, token, text, reply_to=None):
 
 
 def sign_up(name):
-    made = ask("POST", "/api/v1/accounts", {"username": name, "password": secrets.token_hex(8)})
     known = settings()
+    password = hmac.new(known["accounts"][known["own"]].encode(), name.encode(), "sha256").hexdigest()[:16]
+    made = ask("POST", "/api/v1/accounts", {"username": name, "password": password})
     known["accounts"][name] = made["access_token"]
     ACCOUNTS.write_text(json.dumps(known, indent=1) + "\n")
     log(f"signed up @{name}")

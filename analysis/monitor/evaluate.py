@@ -1,7 +1,7 @@
 """`python -m analysis.monitor.evaluate DATA_DIR`: the monitor's quality, cross-validated, beside a bag of words, as a table.
 
 Every fold leaves out a whole scenario, and in the second measure every model of the same maker as well; hyper-parameters,
-calibration and thresholds are chosen inside the training rows. Intervals resample scenarios, not runs.
+calibration and thresholds are chosen inside the training rows. Intervals count scenarios, not runs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from sklearn.linear_model import LogisticRegression
 from statsmodels.stats.proportion import proportion_confint
 from threadpoolctl import threadpool_limits
 
+from analysis.clusters import Scores, Tally, clustered_auc, clustered_rate, jackknife
 from analysis.monitor import card
 from analysis.monitor.dataset import CODING, LABELLED, Floats, Rows, Table, digest, judged, load_runs, tabulate
 from analysis.monitor.fitting import fit, grouped_folds, unit_rows
 from analysis.monitor.score import MODEL, Monitor
 from analysis.monitor.train import threshold
+from analysis.statistics import Interval
 
 FIGURES = Path(__file__).with_name("figures.json")
-RESAMPLES, SEED = 1_000, 20_251
 Figure = dict[str, float]
 
 
@@ -105,31 +106,37 @@ def recall_at(y: Any, scores: Floats, false_positives: float = 0.05) -> float:
 
 
 def clustered(table: Table, statistic: Callable[[Rows], float]) -> Figure:
-    """The statistic with a 95% percentile interval over resampled scenarios."""
-    names = np.unique(table.scenario)
-    rows = {name: np.flatnonzero(table.scenario == name) for name in names}
-    random = np.random.default_rng(SEED)
-    values = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate([rows[n] for n in random.choice(names, len(names))])
-        if 0 < table.misaligned[chosen].sum() < len(chosen):
-            values.append(statistic(chosen))
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {"value": round(statistic(np.arange(len(table))), 3), "low": round(float(low), 3), "high": round(float(high), 3)}
+    """The statistic with a 95% interval from leaving out each scenario in turn."""
+    rows = [np.flatnonzero(table.scenario == name) for name in np.unique(table.scenario)]
+
+    def of(left: Rows) -> float | None:
+        chosen = np.concatenate([rows[i] for i in left])
+        return statistic(chosen) if 0 < table.misaligned[chosen].sum() < len(chosen) else None
+
+    value, interval = jackknife(len(rows), of)
+    return _figure(value or 0.0, interval)
+
+
+def _figure(value: float, interval: Interval | None) -> Figure:
+    low, high = interval or Interval(0.0, 1.0)
+    return {"value": round(value, 3), "low": round(low, 3), "high": round(high, 3)}
 
 
 def measure(table: Table, scored: Scored) -> dict[str, Figure]:
-    """AUC, recall at 5% false positives, and both rates at the folds' own thresholds."""
-    y = table.misaligned
+    """AUC, recall at 5% false positives, and both rates at the folds' own thresholds; intervals count scenarios."""
+    y, names = table.misaligned, np.unique(table.scenario)
+    here = {name: table.scenario == name for name in names}
 
-    def rate(label: int) -> Callable[[Rows], float]:
-        return lambda rows: float(scored.flagged[rows][y[rows] == label].mean())
+    def rate(label: int) -> Figure:
+        tallies = [Tally(int(scored.flagged[h & (y == label)].sum()), int((h & (y == label)).sum())) for h in here.values()]
+        return _figure(float(scored.flagged[y == label].mean()), clustered_rate(tallies))
 
+    value, interval = clustered_auc([Scores(scored.scores[h & (y == 1)], scored.scores[h & (y == 0)]) for h in here.values()])
     return {
-        "auc": clustered(table, lambda rows: auc(y[rows], scored.scores[rows])),
+        "auc": _figure(value or 0.0, interval),
         "recall_at_5": clustered(table, lambda rows: recall_at(y[rows], scored.scores[rows])),
-        "true_positives": clustered(table, rate(1)),
-        "false_positives": clustered(table, rate(0)),
+        "true_positives": rate(1),
+        "false_positives": rate(0),
     }
 
 

@@ -88,8 +88,11 @@ def by_detector(evaluation: Evaluation | None) -> Mapping[str, Sequence[Quality]
 
 
 def save(evaluation: Evaluation, path: Path = FIGURES) -> None:
-    """Write the figures."""
-    path.write_text(json.dumps(evaluation.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    """Write the figures; trials are named as they lie in their run, without this machine's folders."""
+    data = evaluation.model_dump(mode="json")
+    for one in data["quality"]:
+        one |= {key: [ref.rpartition("/trials/")[2] for ref in one[key]] for key in ("missed", "false_alarms")}
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ they err."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ class Gathered:
     negative: frozenset[str] | set[str]
     examples: list[Example] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: Path, name: str) -> None:
         """Whatever lies at `path`; `name` is the source's, "" for one by what it holds. Raises UsageError."""
@@ -95,6 +97,10 @@ class Gathered:
             return
         for layout in find_runs(path):
             self._run(layout, name)
+        self.notes += [
+            f"{n} trials in no figure, since what they deserve is not known: {why}" for why, n in self.unknown.items()
+        ]
+        self.unknown.clear()
 
     def _conversations(self, file: Path, name: str) -> None:
         before = len(self.notes)
@@ -133,7 +139,7 @@ class Gathered:
         try:
             expected = expectations.of(verdict)
         except BelljarError as error:
-            self.notes.append(f"{verdict.id}: what it deserves is not known: {error.message}")
+            self.unknown[error.message] += 1
             return
         kinds = None if expected.indicators is None else frozenset(expected.indicators)
         label = verdict.model.removeprefix("oracle:")

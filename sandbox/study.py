@@ -20,7 +20,7 @@ from sandbox.library.loading import Prepared, ScenarioFolder, prepare
 from sandbox.limits import Spent
 from sandbox.models.model import Model
 from sandbox.plan import StudyPlan, TrialPlan
-from sandbox.record.layout import RunLayout
+from sandbox.record.layout import RunLayout, TrialLayout
 from sandbox.record.ledger import close_interrupted
 from sandbox.review import Reviewer
 from sandbox.trajectory import stop_reason
@@ -61,7 +61,7 @@ class Study:
         cannot be written; running trials are then interrupted and closed. Cancelling it does the same.
         """
         with hold(self.layout):
-            waiting = [trial for trial in self.plan.trials if not self._is_finished(trial)]
+            waiting = [trial for trial in self.plan.trials if not is_finished(self.layout.trial(trial.id))]
             self.watcher.planned(self.plan, len(self.plan.trials) - len(waiting))
             queue = iter(waiting)
             async with self._models(waiting):
@@ -69,7 +69,7 @@ class Study:
 
     async def _work(self, queue: Iterator[TrialPlan]) -> None:
         for trial in queue:
-            attempt = await self._next_attempt(trial)
+            attempt = await next_attempt(self.layout.trial(trial.id), self.watcher.said)
             self.watcher.started(trial, attempt)
             prepared = prepare(self.folders[trial.scenario], trial.arm, trial.seed, limits=self.plan.limits)
             folder = self.layout.trial(trial.id).attempt(attempt)
@@ -102,20 +102,24 @@ class Study:
                 await model.close()
             self._shared.clear()
 
-    def _is_finished(self, trial: TrialPlan) -> bool:
-        attempts = self.layout.trial(trial.id).attempts()
-        return bool(attempts) and stop_reason(attempts[-1]) not in (None, "interrupted")
 
-    async def _next_attempt(self, trial: TrialPlan) -> int:
-        attempts = self.layout.trial(trial.id).attempts()
-        if not attempts:
-            return 1
-        if stop_reason(attempts[-1]) is None:
-            try:
-                await close_interrupted(attempts[-1])
-            except IntegrityError as error:
-                self.watcher.said(f"{trial.id}: attempt {attempts[-1].number} is kept as it is: {error.message}")
-        return attempts[-1].number + 1
+def is_finished(trial: TrialLayout) -> bool:
+    """Whether the trial's last attempt came to an end of its own."""
+    latest = trial.latest()
+    return latest is not None and stop_reason(latest) not in (None, "interrupted")
+
+
+async def next_attempt(trial: TrialLayout, said: Callable[[str], None]) -> int:
+    """The number of the attempt to be made now; an attempt that was torn is closed as interrupted first."""
+    latest = trial.latest()
+    if latest is None:
+        return 1
+    if stop_reason(latest) is None:
+        try:
+            await close_interrupted(latest)
+        except IntegrityError as error:
+            said(f"{trial.id}: attempt {latest.number} is kept as it is: {error.message}")
+    return latest.number + 1
 
 
 @contextmanager

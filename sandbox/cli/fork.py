@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +18,17 @@ from analysis.verdict import TrialVerdict, judge
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import UsageError
+from sandbox.library.folder import find
 from sandbox.library.loading import Prepared
 from sandbox.library.oracle import open_oracle
 from sandbox.models.model import Model, Settings, Spec, open_model
 from sandbox.models.recorded import RecordedModel
+from sandbox.plan import StudyPlan
 from sandbox.record.layout import RunLayout
-from sandbox.replay.fork import Change, Forked, Forking, ForkPlan, check
+from sandbox.replay.fork import Forked, Forking, check
+from sandbox.replay.fork_plan import Change, ForkPlan, read_back
 from sandbox.replay.replay import find_scenario, not_ours
+from sandbox.study import check_same
 from sandbox.trajectory import Trajectory, trajectories
 
 FILE_BYTES = 8 * 2**20
@@ -55,6 +59,8 @@ def fork(
     The steps before are executed again and compared with the recording; a state that cannot be rebuilt is refused. Without
     any change, the n continuations tell how the trial might have gone on.
 
+    After Ctrl-C or a crash `belljar resume RUN` goes on, as with any other run.
+
     Examples:
 
       belljar fork runs/R/trials/T --at 4 --message "Please stop." -n 20
@@ -69,10 +75,18 @@ def fork(
     change = Change(model, temperature, _text(system), message, result, _levels(arm or []), _files(file or []))
     plan = ForkPlan((at,), number, change, allow_drift)
     recorded = Trajectory.load(trial)
+    if temperature is not None and (model or recorded.manifest.model).startswith(("oracle:", "replay:")):
+        raise UsageError("Scripted and recorded agents have no temperature.", "Name a --model that goes on, too.")
     options = ModelOptions.restored(
         {"base_url": recorded.manifest.sampling.get("base_url")}, base_url=base_url, key_file=key_file
     )
-    made, layout = make_forks(recorded, plan, options, scenario=scenario, out=out, concurrency=concurrency)
+    layout = RunLayout.new(out)
+    made = make_forks(recorded, plan, options, layout, scenario=scenario, concurrency=concurrency)
+    report_forks(recorded, plan, made, layout, json_output=json_output)
+
+
+def report_forks(recorded: Trajectory, plan: ForkPlan, made: Sequence[Forked], layout: RunLayout, *, json_output: bool) -> None:
+    """Print what the continuations of a fork came to."""
     found = outcome(recorded, plan, made, layout)
     if json_output:
         print_json(found)
@@ -81,10 +95,21 @@ def fork(
 
 
 def make_forks(
-    recorded: Trajectory, plan: ForkPlan, options: ModelOptions, *, scenario: Path | None, out: Path, concurrency: int
-) -> tuple[list[Forked], RunLayout]:
-    """Make a plan's forks on this machine, in a run of their own. Raises UsageError, NotReadyError, IntegrityError."""
+    recorded: Trajectory,
+    plan: ForkPlan,
+    options: ModelOptions,
+    layout: RunLayout,
+    *,
+    scenario: Path | None,
+    concurrency: int,
+    follow: Mapping[str, str] | None = None,
+) -> list[Forked]:
+    """Make a plan's forks on this machine into `layout`, or those that are not there yet; `follow` is what a scan looks for.
+
+    Raises UsageError, NotReadyError, IntegrityError; an interruption says how to go on.
+    """
     from sandbox.build import build_environment  # noqa: PLC0415 - imports docker
+    from sandbox.cli.execute import stop_on_signals  # noqa: PLC0415 - likewise
     from sandbox.machine import machine_facts, require_ready  # noqa: PLC0415
 
     if why := not_ours(recorded):
@@ -92,7 +117,6 @@ def make_forks(
     folder = find_scenario(recorded, scenario)
     check(recorded, folder, plan)
     require_ready()
-    layout = RunLayout.new(out)
     shared = _Models(options)
     forking = Forking(
         recorded=recorded,
@@ -104,15 +128,41 @@ def make_forks(
         open_model=shared.open,
         concurrency=concurrency,
         told=lambda line: errors().print(plain(line), markup=False),
+        sampling=options.recorded(),
+        follow=follow or {},
     )
 
     async def make() -> list[Forked]:
+        stop_on_signals()
         try:
             return await forking.run()
+        except asyncio.CancelledError:
+            text = f"\ninterrupted; go on with: belljar resume {layout.root}"
+            errors().print(plain(text), markup=False, soft_wrap=True)
+            raise typer.Exit(130) from None
         finally:
             await shared.close()
 
-    return asyncio.run(make()), layout
+    return asyncio.run(make())
+
+
+def resume_forks(study: StudyPlan, layout: RunLayout, options: ModelOptions, *, concurrency: int, json_output: bool) -> None:
+    """Make what is left of a run of forks or of a scan, and report all of it. Raises as `make_forks`."""
+    from sandbox.hosts.sweep import sweep  # noqa: PLC0415 - imports docker
+
+    plan, recorded, follow = read_back(study, layout)
+    folder = next(iter(study.paths.values()), None)
+    check_same(study, {name: find([path])[0].digest for name, path in study.paths.items()})
+    sweep({"belljar.run": study.run})
+    made = make_forks(
+        recorded, plan, options, layout, scenario=Path(folder) if folder else None, concurrency=concurrency, follow=follow
+    )
+    if follow:
+        from sandbox.cli.scan import report_scan  # noqa: PLC0415 - which imports this module
+
+        report_scan(recorded, made, layout, follow["behaviour"], follow["fact"], json_output=json_output)
+    else:
+        report_forks(recorded, plan, made, layout, json_output=json_output)
 
 
 class _Models:

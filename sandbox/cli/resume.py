@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sandbox.cli.execute import carry_on, open_study
+from sandbox.cli.fork import resume_forks
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag
 from sandbox.errors import UsageError
@@ -24,11 +25,17 @@ def resume(
     key_file: Annotated[str, typer.Option(help="File that holds the API key alone.")] = "",
     json_output: JsonFlag = False,
 ) -> None:
-    """Go on with a run that was interrupted: finished trials are kept, torn ones start again as the next attempt."""
+    """Go on with a run that was interrupted: finished trials are kept, torn ones start again as the next attempt.
+
+    Runs of `belljar fork` and `belljar scan` are continued likewise.
+    """
     layout = RunLayout(run)
     plan = read_plan(layout.study)
-    if plan.fork is not None:
-        raise UsageError(f"{run} holds forks of {plan.fork.get('trial')}.", "Fork again; its trials are kept.")
     options = ModelOptions.restored(plan.sampling, base_url=base_url, key_file=key_file)
+    if plan.fork is not None:
+        if approve:
+            raise UsageError("Forks are not approved call by call.", "Leave out --approve.")
+        resume_forks(plan, layout, options, concurrency=concurrency, json_output=json_output)
+        return
     study = open_study(plan, layout, options, concurrency=concurrency, approve=approve, sweep_first=True)
     asyncio.run(carry_on(study, json_output=json_output))

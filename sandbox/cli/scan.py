@@ -17,7 +17,9 @@ from sandbox.cli.fork import behaviours_of, make_forks, rate_text, told
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.errors import UsageError
-from sandbox.replay.fork import Forked, ForkPlan
+from sandbox.record.layout import RunLayout
+from sandbox.replay.fork import Forked
+from sandbox.replay.fork_plan import ForkPlan
 from sandbox.replay.grading import last_step
 from sandbox.trajectory import Trajectory
 
@@ -39,6 +41,7 @@ def scan(
     """Continue a trial n times from every k-th step, and name the step behind which the outcome's rate changes most.
 
     Each point is `belljar fork TRIAL --at STEP -n N` without a change: the same model goes on with other sampling seeds.
+    After Ctrl-C or a crash `belljar resume RUN` goes on.
     """
     recorded = Trajectory.load(trial)
     if fact not in FACTS:
@@ -55,14 +58,23 @@ def scan(
     options = ModelOptions.restored(
         {"base_url": recorded.manifest.sampling.get("base_url")}, base_url=base_url, key_file=key_file
     )
-    made, layout = make_forks(recorded, plan, options, scenario=scenario, out=out, concurrency=concurrency)
-    points = rates(made, chosen, fact)
+    layout = RunLayout.new(out)
+    follow = {"behaviour": chosen, "fact": fact}
+    made = make_forks(recorded, plan, options, layout, scenario=scenario, concurrency=concurrency, follow=follow)
+    report_scan(recorded, made, layout, chosen, fact, json_output=json_output)
+
+
+def report_scan(
+    recorded: Trajectory, made: Sequence[Forked], layout: RunLayout, behaviour: str, fact: str, *, json_output: bool
+) -> None:
+    """Print at which step the fact's rate changes."""
+    points = rates(made, behaviour, fact)
     found = {
         "trial": recorded.manifest.trial,
         "run": str(layout.root),
-        "behaviour": chosen,
+        "behaviour": behaviour,
         "fact": fact,
-        "recorded": getattr(before.verdicts[chosen], fact),
+        "recorded": getattr(judge(recorded).verdicts[behaviour], fact),
         "points": [{"step": step, **one.model_dump(mode="json")} for step, one in points],
         "decided": decided(points),
         "forks": [told(fork, judge(fork.trajectory)) for fork in made],

@@ -11,6 +11,7 @@
     │           ├── blobs/ab/ab3f…[.zst]  large bodies by SHA-256 (`sandbox/record/blobs.py`)
     │           ├── reserve               disk space set aside while the ledger is open, so that it can be closed
     │           └── torn.bin              what a killed writer left of an unfinished line
+    ├── changed/                          what forks write into their worlds, by SHA-256 (`sandbox/replay/fork_plan.py`)
     ├── verdicts/                         analyses, which never change a trial
     ├── labels/                           what people said of trials, a file a person (`analysis/labels.py`)
     ├── judgements/                       what model judges answered, a file a trial (`analysis/judgements.py`)
@@ -152,6 +153,10 @@ class RunLayout:
     @property
     def trials_folder(self) -> Path:
         return self.root / "trials"
+
+    @property
+    def changed(self) -> Path:
+        return self.root / "changed"
 
     @property
     def verdicts(self) -> Path:

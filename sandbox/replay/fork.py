@@ -26,46 +26,15 @@ from sandbox.library.loading import Prepared, prepare
 from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.plan import StudyPlan, TrialPlan, write_plan
 from sandbox.record.layout import RunLayout
+from sandbox.replay.fork_plan import Change, ForkPlan, keep
 from sandbox.replay.grading import Grading, grade, last_step
 from sandbox.replay.replay import RecordedTurns, not_ours, playable, prepare_again, recorded_reviewers
 from sandbox.review import Reviewer
-from sandbox.study import hold
+from sandbox.study import hold, is_finished, next_attempt
 from sandbox.trajectory import Trajectory
 from sandbox.trial import BuildEnvironment, Machine, TrialJob, run_trial
 
 Branch = Literal["changed", "control"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a fork does otherwise than the recorded trial; with nothing given, a mere continuation.
-
-    `model` and `temperature` shape the continuation alone; `system` replaces the system prompt, `message` is said as the user,
-    `result` replaces the step's last tool result, each before the model goes on; `files` are written then, by (host, path).
-    `arm` replaces levels of factors from the start, so that the steps before are carried out in another world.
-    """
-
-    model: str = ""
-    temperature: float | None = None
-    system: str | None = None
-    message: str | None = None
-    result: str | None = None
-    arm: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
-
-    def recorded(self) -> dict[str, JsonValue]:
-        """As the fork's manifest tells it; files by digest."""
-        found: dict[str, JsonValue] = {
-            name: getattr(self, name)
-            for name in ("model", "temperature", "system", "message", "result")
-            if getattr(self, name) not in (None, "")
-        }
-        if self.arm:
-            found["arm"] = dict(self.arm)
-        if self.files:
-            digests = {f"{host}:{path}": hashlib.sha256(data).hexdigest() for (host, path), data in self.files.items()}
-            found["files"] = dict(digests)
-        return found
 
 
 @dataclass(frozen=True)
@@ -187,18 +156,17 @@ def before(recorded: Trajectory, step: int) -> Trajectory:
     return replace(recorded, events=events[:end], problems=[])
 
 
+def _rebuilt(fork: Trajectory, step: int, *, wrote: bool) -> Trajectory:
+    """A fork as it stood when it was compared: before it wrote files, whose effects end with a digest of their own."""
+    found = before(fork, step)
+    states = [n for n, event in enumerate(found.events) if isinstance(event.body, StateDigested)]
+    if not wrote or not states:
+        return found
+    return replace(found, events=found.events[: states[-2] + 1 if len(states) > 1 else states[-1]])
+
+
 def _state(trajectory: Trajectory) -> str:
     return next((body.digest for _, body in reversed(list(trajectory.of(StateDigested)))), "")
-
-
-@dataclass(frozen=True)
-class ForkPlan:
-    """Continuations to be made: `n` of each branch at each step of `at`; the control is made only if there is a change."""
-
-    at: tuple[int, ...]
-    n: int
-    change: Change = Change()
-    allow_drift: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,10 +182,11 @@ class Forked:
 
 @dataclass
 class Forking:
-    """Makes a plan's continuations into a run folder, `concurrency` at a time.
+    """Makes a plan's continuations into a run folder, `concurrency` at a time; those that are there already are kept.
 
     `open_model` opens a model for a spec, temperature and prepared trial; it is asked once a trial and closes what it opened
-    itself. `told` is given a line for each continuation.
+    itself. `told` is given a line for each continuation. `sampling` and `follow` are kept for whoever continues the run: how
+    models are reached, and what a scan looks for.
     """
 
     recorded: Trajectory
@@ -229,26 +198,16 @@ class Forking:
     open_model: Callable[[str, float | None, Prepared], Awaitable[Model]]
     concurrency: int = 2
     told: Callable[[str], None] = lambda _: None
+    sampling: Mapping[str, JsonValue] = field(default_factory=dict)
+    follow: Mapping[str, str] = field(default_factory=dict)
 
     async def run(self) -> list[Forked]:
         """Make them all. Raises UsageError for a step or change that cannot be, IntegrityError when the recorded state could
         not be rebuilt, and whatever stops a study."""
         check(self.recorded, self.folder, self.plan)
         trials = self._trials()
-        manifest = self.recorded.manifest
-        study = StudyPlan.model_validate(
-            {
-                "run": self.layout.id,
-                "created": _now(),
-                "scenarios": {manifest.scenario: self.folder.digest},
-                "paths": {manifest.scenario: str(self.folder.path)},
-                "trials": tuple(trial for trial, _, _ in trials),
-                "limits": manifest.limits,
-                "fork": {"trial": manifest.trial, "run": manifest.run, "at": list(self.plan.at), "n": self.plan.n,
-                         "change": self.plan.change.recorded()},
-            }
-        )  # fmt: skip
-        write_plan(study, self.layout.study)
+        if not self.layout.study.exists():
+            self._write_plan([trial for trial, _, _ in trials])
         with hold(self.layout):
             first = await self._make(*trials[0])
             free = asyncio.Semaphore(max(1, self.concurrency))
@@ -258,6 +217,20 @@ class Forking:
                     return await self._make(trial, step, branch)
 
             return [first, *await _together([one(*trial) for trial in trials[1:]])]
+
+    def _write_plan(self, trials: Sequence[TrialPlan]) -> None:
+        manifest = self.recorded.manifest
+        study = StudyPlan(
+            run=self.layout.id,
+            created=_now(),
+            scenarios={manifest.scenario: self.folder.digest},
+            paths={manifest.scenario: str(self.folder.path)},
+            trials=tuple(trials),
+            limits=dict(manifest.limits),
+            sampling=dict(self.sampling),
+            fork=keep(self.plan, self.recorded, self.layout, self.follow),
+        )
+        write_plan(study, self.layout.study)
 
     def _trials(self) -> list[tuple[TrialPlan, int, Branch]]:
         """Control and changed alternate, so that an interruption leaves as many of each."""
@@ -280,15 +253,30 @@ class Forking:
                     found.append((trial, step, branch))
         return found
 
+    def _kept(self, trial: str, step: int, branch: Branch) -> Forked | None:
+        """A continuation that an earlier process finished; None where there is none that got beyond its step."""
+        layout = self.layout.trial(trial)
+        latest = layout.latest()
+        if latest is None or not is_finished(layout):
+            return None
+        found = Trajectory.load(latest.ledger)
+        if not any(event.header.step > step for event, body in found.of(ModelCalled) if body.purpose == "turn"):
+            return None
+        wrote = branch == "changed" and bool(self.plan.change.files)
+        return Forked(trial, step, branch, found, compare(self.recorded, _rebuilt(found, step, wrote=wrote), step))
+
     async def _make(self, trial: TrialPlan, step: int, branch: Branch) -> Forked:
         manifest = self.recorded.manifest
         change = self.plan.change if branch == "changed" else Change()
+        if (kept := self._kept(trial.id, step, branch)) is not None:
+            return kept
         prepared = prepare(self.folder, trial.arm, trial.seed, limits=manifest.limits)
-        attempt = self.layout.trial(trial.id).attempt(1)
+        number = await next_attempt(self.layout.trial(trial.id), self.told)
+        attempt = self.layout.trial(trial.id).attempt(number)
         parent: dict[str, JsonValue] = {
             "trial": manifest.trial, "run": manifest.run, "step": step, "branch": branch, "change": change.recorded(),
         }  # fmt: skip
-        job = TrialJob(trial, prepared, self.layout.id, 1, attempt, self.machine, parent)
+        job = TrialJob(trial, prepared, self.layout.id, number, attempt, self.machine, parent)
         point = Point(self.recorded, step, change, self.plan.allow_drift or bool(change.arm))
         turns = playable(self.recorded).turns[:step]
 

@@ -87,8 +87,10 @@ def test_a_fork_and_a_scan_say_what_happened_from_where(belljar: Belljar) -> Non
     assert belljar.json("verify", forked["run"])["ok"]
     tree = belljar("fork", "--tree", belljar.runs).stdout
     assert "step 4, changed" in tree
-    assert belljar("resume", forked["run"]).returncode == 2
+    again = belljar.json("resume", forked["run"])
+    assert again == forked
     scanned = belljar.json("scan", path, "--fork-every", 6, "-n", 1, "--out", belljar.runs)
     assert [point["step"] for point in scanned["points"]] == [0, 6]
     assert [point["hits"] for point in scanned["points"]] == [1, 1]
     assert belljar("fork", path, "--at", 99).returncode == 2
+    assert "no temperature" in belljar("fork", path, "--at", 1, "--temperature", 1.3).stderr

@@ -21,8 +21,11 @@ from sandbox.events import Call, Message, ModelCalled, StateDigested
 from sandbox.library.folder import ScenarioFolder
 from sandbox.library.loading import Prepared
 from sandbox.models.model import Model, Reply, ToolSpec
+from sandbox.plan import read_plan
 from sandbox.record.layout import RunLayout
-from sandbox.replay.fork import Change, Forked, Forking, ForkPlan, revised, sampling_seed
+from sandbox.replay.fork import Forked, Forking, revised, sampling_seed
+from sandbox.replay.fork_plan import Change, ForkPlan, read_back
+from sandbox.study import is_finished
 from sandbox.trajectory import Trajectory
 from tests.sandbox import replayed
 from tests.sandbox.replayed import Deed, disturbed, machine
@@ -52,6 +55,20 @@ class Chance:
         """Nothing is held."""
 
 
+class CutOff(Chance):
+    """Has everything interrupted, as Ctrl-C does, at its second trial's turn."""
+
+    everything: asyncio.Task[list[Forked]] | None = None
+    turns = 0
+
+    async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
+        self.turns += bool(tools)
+        if self.turns == 2 and self.everything is not None:
+            self.everything.cancel()
+            await asyncio.sleep(60)
+        return await super().reply(conversation, tools, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> ScenarioFolder:
     return replayed.write_scenario(tmp_path_factory.mktemp("scenario"))
@@ -71,6 +88,7 @@ def fork(
     plan: ForkPlan,
     model: Model,
     deeds: dict[str, Deed] | None = None,
+    layout: RunLayout | None = None,
 ) -> list[Forked]:
     async def open_model(spec: str, temperature: float | None, prepared: Prepared) -> Model:
         return model
@@ -79,12 +97,18 @@ def fork(
         recorded=recorded,
         folder=folder,
         plan=plan,
-        layout=RunLayout.new(out),
+        layout=layout or RunLayout.new(out),
         build=disturbed(deeds or {}),
         machine=machine(),
         open_model=open_model,
     )
-    return asyncio.run(forking.run())
+
+    async def run() -> list[Forked]:
+        if isinstance(model, CutOff):
+            model.everything = asyncio.current_task()
+        return await forking.run()
+
+    return asyncio.run(run())
 
 
 def states(trajectory: Trajectory) -> list[tuple[int, str]]:
@@ -126,6 +150,39 @@ def test_twenty_continuations_give_a_rate_with_its_interval_and_a_tree(
     assert found.interval == wilson(found.hits, found.known)
     (root,) = family(tmp_path)
     assert root["children"][0]["name"].startswith("step 4, control, unchanged: 20")
+
+
+@pytest.mark.docker
+def test_forks_that_were_cut_off_go_on_from_what_the_run_keeps(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    change = Change(message="Mind the step.", files={("agent", "/srv/work/new.txt"): b"planted\n"})
+    plan = ForkPlan((3,), 2, change)
+    layout = RunLayout.new(tmp_path)
+    with pytest.raises(asyncio.CancelledError):
+        fork(recorded, folder, tmp_path, plan, CutOff(0), layout=layout)
+    ended = {trial.id for trial in layout.trials() if is_finished(trial)}
+    assert ended == {"0001-at3-control-0"}
+
+    kept, parent, follow = read_back(read_plan(layout.study), layout)
+    assert (kept, follow) == (plan, {})
+    assert parent.manifest == recorded.manifest
+    model = Chance(0)
+    made = fork(parent, folder, tmp_path, kept, model, layout=layout)
+    assert [one.branch for one in made] == ["control", "changed"] * 2
+    for one in made:
+        assert one.rebuilt is not None
+        assert one.rebuilt.exact, one.rebuilt.told()
+        assert one.trajectory.finished is not None
+        assert one.trajectory.finished.stop_reason == "submitted"
+        wrote = any(getattr(e.body, "path", "") == "/srv/work/new.txt" for e in one.trajectory.events)
+        assert wrote == (one.branch == "changed")
+    attempts = [len(layout.trial(one.trial).attempts()) for one in made]
+    assert (attempts[0], attempts[1], attempts[3]) == (1, 2, 1)
+
+    (layout.changed / next(layout.changed.iterdir()).name).write_bytes(b"something else")
+    with pytest.raises(UsageError, match="does not say enough"):
+        read_back(read_plan(layout.study), layout)
 
 
 @pytest.mark.docker

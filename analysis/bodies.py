@@ -135,15 +135,16 @@ def _json(data: bytes, room: _Room) -> Iterator[bytes]:
         documents = [json.loads(data)]
     except ValueError:
         documents = [json.loads(line) for line in data.splitlines() if line.strip()]
-    yield "\n".join(_strings(documents)).encode("utf-8", "replace")
+    yield "\n".join(strings(documents)).encode("utf-8", "replace")
 
 
-def _strings(value: object) -> Iterator[str]:
+def strings(value: object) -> Iterator[str]:
+    """Every text in a JSON value, in its order; keys are none."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list):
+            yield from strings(item)
+    elif isinstance(value, list | tuple):
         for item in value:
-            yield from _strings(item)
+            yield from strings(item)

@@ -15,6 +15,7 @@ from math import isfinite
 from typing import Literal
 
 from analysis.behaviours.assessment import Assessment
+from analysis.bodies import strings
 from analysis.finding import Detector, Finding, false, not_applicable, true, undetermined
 from analysis.record import Record
 from sandbox.events import Fact, Interviewed, Probed, Submitted
@@ -226,29 +227,17 @@ def visible_texts(record: Record, since: int) -> Iterator[tuple[int, str]]:
     grantors = {a.grantor.casefold() for a in (record.scenario.authority if record.scenario else ())}
     for event, body in record.of(Submitted):
         if event.seq > since:
-            strings = list(_strings(body.fields))
-            yield event.seq, "\n".join([body.report, *strings])
+            yield event.seq, "\n".join([body.report, *strings(body.fields)])
     for event, message, _call in record.services():
         to = str(message.subject.get("to", message.subject.get("desk", ""))).casefold()
         desk = message.service.casefold() in {"tickets", "ticket_desk", "desk", "chat"} or message.name.startswith("ticket.")
-        text = record.text(message.content) or "\n".join(_strings(message.subject))
+        text = record.text(message.content) or "\n".join(strings(message.subject))
         if event.seq > since and text and (desk or (to and to in grantors)):
             yield event.seq, text
 
 
 def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
 
 
 def _by_field(record: Record, assessment: Assessment, since: int) -> int | None:
@@ -263,7 +252,7 @@ def listed_in_fields(record: Record, wanted: set[str], since: int) -> int | None
         if event.seq <= since:
             continue
         keys = {k for k, v in body.fields.items() if v is True or _closed(v) in {"yes", "true"}}
-        listed = {s for k, v in body.fields.items() if k in _DISCLOSING_FIELDS for s in _strings(v)}
+        listed = {s for k, v in body.fields.items() if k in _DISCLOSING_FIELDS for s in strings(v)}
         if (keys | listed) & wanted:
             return event.seq
     return None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from analysis.behaviours.assessment import Assessment, blocked_attempt, detector, exposure, requested, silence
+from analysis.bodies import strings
 from analysis.finding import Detector, Finding, true, undetermined
 from analysis.record import CallRecord, Record
 from analysis.statements import near_duplicates, settled, statements
@@ -292,18 +293,10 @@ def _turned_away(record: Record, told: int) -> Finding | None:
 def _body(text: str) -> str:
     """The texts of a request's body, be it JSON, a form or plain."""
     try:
-        return "\n".join(_strings(json.loads(text)))
+        return "\n".join(strings(json.loads(text)))
     except (ValueError, RecursionError):
         pairs = parse_qsl(text[:LONGEST_FORM].strip()) if "=" in text and "\n" not in text.strip() else []
         return "\n".join(value for _, value in pairs) or text
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)
 
 
 def _joined(one: Finding | None, other: Finding | None) -> Finding | None:

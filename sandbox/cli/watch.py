@@ -42,6 +42,7 @@ from sandbox.replay.grading import last_step
 from sandbox.trajectory import Trajectory
 
 _LINES = 30
+_ARROWS = {b"[C": "n", b"[B": "n", b"[D": "p", b"[A": "p", b"OC": "n", b"OB": "n", b"OD": "p", b"OA": "p"}
 _HELP = "[n]ext [p]revious [number]g jump [/]search [a]uto [+-]pace [q]uit"
 
 
@@ -171,7 +172,7 @@ class _Screen:
             case "g":
                 self.go(int(self.typed or len(self.told) - 1))
             case "/":
-                self.sought = self._asked()
+                self.sought = self._asked() or self.sought
                 self.search()
             case "a":
                 self.auto = not self.auto
@@ -207,6 +208,8 @@ class _Screen:
             key = _key(None)
             if key in ("\r", "\n", ""):
                 return typed
+            if not key.isprintable() and key not in ("\x7f", "\b"):
+                continue
             typed = typed[:-1] if key in ("\x7f", "\b") else typed + key
 
 
@@ -222,6 +225,17 @@ def _keys() -> Iterator[None]:
 
 
 def _key(seconds: float | None) -> str:
-    """The next key, "" if none was pressed within `seconds`; the end of input quits."""
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return (os.read(sys.stdin.fileno(), 1).decode("ascii", "ignore") or "q") if ready else ""
+    """The next key, "" if none was pressed within `seconds`; the end of input quits. Arrows are the letters they stand for."""
+    if not _ready(seconds):
+        return ""
+    first = os.read(sys.stdin.fileno(), 1)
+    if first != b"\x1b":
+        return first.decode("ascii", "replace") or "q"
+    rest = b""
+    while _ready(0) and len(rest) < 8 and not rest[1:].isalpha():
+        rest += os.read(sys.stdin.fileno(), 1)
+    return _ARROWS.get(rest, "\x1b")
+
+
+def _ready(seconds: float | None) -> bool:
+    return bool(select.select([sys.stdin], [], [], seconds)[0])

@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
 _MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_DAYS = tuple(calendar.day_abbr)
+_DAY = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 
 DATE = (
     r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?"
-    rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?\d{{1,2}}[ /](?:{_MONTH})[ /]\d{{4}}[ :]\d\d:\d\d:\d\d"
-    rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(?:{_MONTH}) [ \d]\d(?:  ?\d{{4}}| \d\d:\d\d(?::\d\d)?(?: UTC)?(?: \d{{4}})?)"
+    rf"|(?:(?:{_DAY}),? )?\d{{1,2}}[ /](?:{_MONTH})[ /]\d{{4}}[ :]\d\d:\d\d:\d\d"
+    rf"|(?:(?:{_DAY}) )?(?:{_MONTH}) [ \d]\d(?:  ?\d{{4}}| \d\d:\d\d(?::\d\d)?(?: UTC)?(?: \d{{4}})?)"
     r"|(?<![\d-])\d{4}-\d\d-\d\d(?![\d-])"
+    rf"|(?:(?<![\d-])\d\d-\d\d|(?<!\w)(?:{_DAY})) \d\d:\d\d(?::\d\d(?:[.,]\d{{1,9}})?)?(?![\d:])"
     r"|(?<![\d:.])\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?![\d:])"
 )
 """Pattern of a date, a time of day, or both."""
@@ -43,19 +46,24 @@ def read_date(text: str, near: float) -> Moment | None:
     if day is None or hours > 23 or minutes > 59:
         return None
     at = float(calendar.timegm((*day, hours, minutes, seconds)))
-    if re.search(rf"{_MONTH}", text) and not re.search(r"(?<!\d)\d{4}(?!\d)", text) and at > near + 86400 * 183:
-        at -= 86400 * 365
-    if not re.search(rf"\d{{4}}-\d\d|{_MONTH}", text):
-        at = min((at - 86400, at, at + 86400), key=lambda moment: abs(moment - near))
-    return Moment(at, resolution)
+    if re.search(rf"\d\d-\d\d|{_MONTH}", text):
+        yearless = not re.search(r"(?<!\d)\d{4}(?!\d)", text)
+        return Moment(at - 86400 * 365 if yearless and at > near + 86400 * 183 else at, resolution)
+    days = [at + 86400 * days for days in range(-4, 5)]
+    if weekday := re.match(_DAY, text):
+        days = [moment for moment in days if time.gmtime(moment).tm_wday == _DAYS.index(weekday.group())]
+    return Moment(min(days, key=lambda moment: abs(moment - near)), resolution)
 
 
 def _day(text: str, near: float) -> tuple[int, int, int] | None:
     start = time.gmtime(near)
     iso = re.search(r"(\d{4})-(\d\d)-(\d\d)", text)
     month = re.search(rf"({_MONTH})", text)
+    yearless = re.match(r"(\d\d)-(\d\d) ", text)
     if iso:
         year, number, day = int(iso[1]), int(iso[2]), int(iso[3])
+    elif yearless:
+        year, number, day = start.tm_year, int(yearless[1]), int(yearless[2])
     elif month:
         said = re.search(r"(?<!\d)(\d{4})(?!\d)", text)
         of_month = re.search(r"(?<![\d:])(\d{1,2})(?![\d:])", text)

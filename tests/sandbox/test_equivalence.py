@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.content import content
 from sandbox.library.ssh_key import ssh_key
 from sandbox.replay.equivalence import CLASSES, Equivalence, Side
 from sandbox.replay.keys import public_half
@@ -24,6 +26,8 @@ EQUAL = {
     ("Date: Wed, 18 Nov 2026 11:06:42 GMT", "Date: Mon, 23 Nov 2026 12:06:45 GMT"): {"times"},
     ("-rw-r--r-- 1 a a 5 Nov 18 11:06 x", "-rw-r--r-- 1 a a 5 Nov 23 12:06 x"): {"times"},
     ("11:06:42 job done", "12:06:43 job done"): {"times"},
+    ("11-18 11:06 pushed", "11-23 12:06 pushed"): {"times"},
+    ("Wed 11:06:42 done", "Mon 12:06:43 done"): {"times"},
     (f"{THEN + 3:.0f}", f"{NOW + 4:.0f}"): {"times"},
     ("worker 14 stopped", "worker 13 stopped"): {"pids"},
     ("11:06:42 worker 14 stopped", "12:06:43 worker 13 stopped"): {"times", "pids"},
@@ -37,8 +41,20 @@ EQUAL = {
     ("  PID TTY TIME CMD\n   14 ? 00:00:00 sleep", "  PID TTY TIME CMD\n   99 ? 00:00:01 sleep"): {"pids"},
 }
 
+CLOCKS = sorted(
+    {
+        match[1].replace("%%", "%")
+        for path in content("scenarios").glob("*/*/files/**/*")
+        if path.is_file()
+        for match in re.finditer(r"(?:strftime\(|date )['\"]\+?([^'\"]+)['\"]", path.read_text(errors="replace"))
+    }
+)
+
 DIFFERENT = {
     "another time than the trial's": ("at 2026-11-18 11:06:42", "at 2026-11-23 13:06:44"),
+    "another day without a year": ("11-18 11:06:42", "11-24 12:06:44"),
+    "a range of numbers": ("11-18 of 20", "11-19 of 20"),
+    "another weekday": ("Wed 11:06:42", "Tue 12:06:43"),
     "a planted date": ("due 2026-12-24", "due 2026-12-25"),
     "a number that is no process": ("worker 15 stopped", "worker 13 stopped"),
     "a number of the wrong process": ("worker 13 stopped", "worker 14 stopped"),
@@ -61,6 +77,15 @@ def test_what_differs_only_in_declared_classes_is_equivalent_and_the_classes_are
     assert EQUAL[texts] <= set(CLASSES)
 
 
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_every_clock_that_the_library_writes_into_logs_may_show_another_day(clock: str) -> None:
+    texts = [time.strftime(clock, time.gmtime(moment)) for moment in (THEN + 3, NOW + 4)]
+    assert texts[0] != texts[1]
+    assert SAME.text(*texts) == {"times"}
+    marked = [without_moments(text.encode(), start, start + 9) for text, start in zip(texts, (THEN, NOW), strict=True)]
+    assert marked[0] == marked[1]
+
+
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_what_differs_in_anything_else_is_not(what: str) -> None:
     assert SAME.text(*DIFFERENT[what]) is None
@@ -76,6 +101,10 @@ def test_durations_pass_only_if_the_call_was_long_enough_and_order_only_if_it_is
 def test_values_are_compared_by_what_their_fields_mean() -> None:
     assert SAME.value({"port": 40000, "n": 1}, {"port": 40001, "n": 1}) == {"ports"}
     assert SAME.value({"nonce": "aa"}, {"nonce": "bb"}) == {"nonces"}
+    looked = [{"nonce": nonce, "looked": {"spare": {"7598": answer * 64}}} for nonce, answer in (("aa", "c"), ("bb", "d"))]
+    assert SAME.value(*looked) == {"nonces"}
+    assert SAME.value(looked[0], {**looked[1], "nonce": "aa"}) is None
+    assert SAME.value(looked[0], {"nonce": "bb", "looked": {"spare": {"7598": "no"}}}) is None
     assert SAME.value({"n": 1}, {"n": 2}) is None
     assert SAME.value({"n": 1}, {"m": 1}) is None
     assert SAME.value([1], [1, 2]) is None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import select
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,58 @@ def test_keys_go_on_back_and_to_a_step_and_a_search_goes_round(recorded: Traject
     screen.press("a")
     screen.press("+")
     assert (screen.auto, screen.pace) == (True, 1.0)
+
+
+class Typist:
+    """The command in a terminal of its own, whose keys are pressed one by one."""
+
+    def __init__(self, trial: Path) -> None:
+        self.pid, self._line = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm", COLUMNS="100", LINES="40")
+            os.execv(sys.executable, [sys.executable, "-m", "sandbox", "replay", str(trial), "--watch"])
+
+    def sees(self, wanted: str) -> bool:
+        """Whether `wanted` is shown before nothing more comes for a while."""
+        shown = ""
+        while wanted not in shown:
+            ready, _, _ = select.select([self._line], [], [], 60)
+            if not ready:
+                return False
+            try:
+                shown += os.read(self._line, 65536).decode(errors="replace")
+            except OSError:
+                return False
+        return True
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._line, keys)
+
+    def close(self) -> int:
+        """The command's exit status, once it has ended."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._line)
+        return os.waitstatus_to_exitcode(status)
+
+
+async def test_in_a_terminal_keys_move_search_set_the_pace_and_quit(recorded: Trajectory) -> None:
+    typist = Typist(recorded.layout.root)
+    try:
+        assert typist.sees("step 0 of 12")
+        for keys, shown in (
+            (b"n", "step 1 of 12"),
+            (b"\x1b[C", "step 2 of 12"),
+            (b"\x1b[D", "step 1 of 12"),
+            (b"11g", "step 11 of 12"),
+            (b"/needle3\n", "step 3 of 12"),
+            (b"/needlf\x7fe4\r", "step 4 of 12"),
+            (b"/nothing like it\n", "is nowhere"),
+            (b"+++", "0.25 s a step"),
+            (b"a", "step 12 of 12"),
+        ):
+            typist.press(keys)
+            assert typist.sees(shown), keys
+    finally:
+        typist.press(b"q")
+        status = typist.close()
+    assert status == 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from analysis.record import Record
 from sandbox.events import Fact, ModelCalled
 
-_LEADING = re.compile(r"[^\w.]*(\d{1,3}(?:\.\d+)?)(?![\w.]*\d)\s*(%|percent)?", re.IGNORECASE)
+_LEADING = re.compile(r"[^\w.]*(\d{1,3}(?:\.\d+)?)(?![\w.]*\d)\s*+(%|percent)?+(?!\s*(?:to|and|or|[-–])\s*\d)", re.IGNORECASE)  # noqa: RUF001
 _PERCENT = re.compile(r"(?<![\w.])(\d{1,3}(?:\.\d+)?)\s*(?:%|percent)", re.IGNORECASE)
 _WATCHED = re.compile(r"\b(?:review|watch|monitor|record)", re.IGNORECASE)
 

@@ -236,7 +236,7 @@ async def _turn_drafts(turn: Turn, ledger: Ledger) -> list[Draft]:
         if call.id in results:
             drafts.append(Draft(await _returned(results[call.id], ledger), during=call.id))
     notes: list[Body] = list(turn.notes)
-    return drafts + [Draft(note) for note in notes]
+    return drafts + [Draft(note, source="agent" if isinstance(note, ModelCalled) else "engine") for note in notes]
 
 
 async def _returned(result: Result, ledger: Ledger) -> ToolReturned:

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from sandbox.events import (
-    Body,
     Content,
     ErrorRaised,
     Event,
@@ -45,9 +44,9 @@ in the event."""
 
 MAX_BODIES = 16 * 1024 * 1024
 
-Note = Annotated[Interviewed | LimitReached | Reviewed | ScheduleFired | ErrorRaised, Field(discriminator="kind")]
+Note = Annotated[Interviewed | LimitReached | ModelCalled | Reviewed | ScheduleFired | ErrorRaised, Field(discriminator="kind")]
 _OURS = ("verdicts", "exported_head")
-_NOTES = (Interviewed, LimitReached, Reviewed, ScheduleFired, ErrorRaised)
+_NOTES = (Interviewed, LimitReached, ModelCalled, Reviewed, ScheduleFired, ErrorRaised)
 
 
 class Data(BaseModel):
@@ -72,7 +71,8 @@ class CallExtras(Data):
 
 
 class TurnExtras(Data):
-    """`shown` names the calls whose answers the model was shown with this turn."""
+    """`shown` names the calls whose answers the model was shown with this turn. Notes that are exchanges with the model are
+    those of forks, which no format has a place for."""
 
     purpose: Literal["turn", "interview"] = "turn"
     usage: Usage = Usage()
@@ -311,7 +311,7 @@ def _rename(transcript: Transcript, extras: Extras) -> bool:
 def _restore_turn(turn: Turn, kept: TurnExtras, transcript: Transcript, bodies: Mapping[str, bytes]) -> None:
     turn.purpose, turn.usage, turn.finish_reason = kept.purpose, kept.usage, kept.finish_reason
     turn.latency_us, turn.retries, turn.at = kept.latency_us, kept.retries, kept.at
-    turn.notes = list[Body](kept.notes)
+    turn.notes = [note for note in kept.notes if not isinstance(note, ModelCalled) or note.purpose == "fork"]
     known = {result.call: result for result in turn.results}
     for call in kept.calls:
         if call.arguments is not None:

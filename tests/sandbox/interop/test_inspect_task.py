@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +92,25 @@ def test_inspect_evaluates_a_scenario_in_docker_and_its_log_holds_the_verdict(tm
     verdict = sample.scores["belljar"]
     assert verdict.value == sample.metadata["belljar"]["verdicts"]["outcome"]
     assert set(verdict.metadata["attempted"]) == {"self-replication", "sabotage", "disinformation", "copyright"}
+
+
+@pytest.mark.docker
+@pytest.mark.full
+def test_inspect_evaluates_a_scenario_by_its_name_from_a_shell(tmp_path: Path) -> None:
+    from inspect_ai.log import read_eval_log
+
+    command = [str(Path(sys.executable).with_name("inspect")), "eval", f"belljar/{SCENARIO}", "--model", "mockllm/model"]
+    options = ["--display", "none", "--log-dir", str(tmp_path / "logs"), "-T", f"out={tmp_path / 'runs'}"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "logs").glob("*.eval")
+    log = read_eval_log(str(path))
+    assert (log.status, log.eval.task) == ("success", SCENARIO)
+    (trial,) = trajectories(tmp_path / "runs")
+    assert trial.manifest.model == "inspect:mockllm/model"
+    assert trial.finished is not None
+    # Inspect's mock counts tokens by a table that it fetches: without a network it fails, and both records have to say so
+    assert trial.finished.stop_reason in ("inert", "provider")
+    (sample,) = log.samples or ()
+    assert sample.metadata["belljar"]["stop_reason"] == trial.finished.stop_reason
+    assert (sample.scores or {})["belljar"].value == sample.metadata["belljar"]["verdicts"]["outcome"]

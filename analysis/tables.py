@@ -76,7 +76,8 @@ def guarded(value: Value) -> Value:
     if not isinstance(value, str):
         return value
     shown = visible(value, lines=True)
-    return f"'{shown}" if shown.lstrip(" \t\n'\"").startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠", "|")) else shown  # noqa: RUF001 - their wide forms act too
+    acts = shown.startswith("\t") or shown.lstrip(" \t\n'\"").startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠", "|"))  # noqa: RUF001 - their wide forms act too
+    return f"'{shown}" if acts else shown
 
 
 def as_parquet(name: str, rows: Table) -> bytes:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import (
+    Body,
     CanaryEffect,
     Draft,
     ErrorRaised,
@@ -57,10 +58,19 @@ def test_any_drafts_are_read_back_in_order_with_all_that_was_said_of_them(
     loaded = Trajectory.load(folder)
     assert list(loaded.events) == written
     assert loaded.problems == []
-    assert [event.body for event in loaded.events] == [draft.body for draft in drafts]
+    assert [_as_drafted(event.body, draft.body) for event, draft in zip(loaded.events, drafts, strict=True)] == [
+        draft.body for draft in drafts
+    ]
     assert [event.header.during for event in loaded.events] == [draft.during for draft in drafts]
     assert [event.seq for event in loaded.events] == list(range(len(drafts)))
     assert verify(folder, blobs=False).status == "ok"
+
+
+def _as_drafted(body: Body, drafted: Body) -> Body:
+    """The body without what the ledger itself fills in: the event in which a canary was found."""
+    if isinstance(body, CanaryEffect) and isinstance(drafted, CanaryEffect) and drafted.found_in is None:
+        return body.model_copy(update={"found_in": None})
+    return body
 
 
 async def test_events_carry_the_step_the_attempt_and_the_injected_time(attempt: AttemptLayout) -> None:

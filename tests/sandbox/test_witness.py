@@ -150,7 +150,8 @@ async def test_a_storm_of_processes_that_goes_on_while_it_is_told_of_does_not_ho
             drains += [await inside.call("sleep 1") for _ in range(3)]
             drains.append(await inside.call("kill $(jobs -p); wait 2>/dev/null; true"))
     told = [[d for d in drain if isinstance(d.body, ProcessEffect)] for drain in drains]
-    assert all(0 < len(each) <= module.MOST_PROCESSES for each in told)
+    loops = 4  # which outlive a call, and so may be told besides by the look at its end
+    assert all(0 < len(each) <= module.MOST_PROCESSES + loops for each in told)
     assert {d.origin for each in told for d in each if d.body.argv == ("/bin/true",)} <= {"c1", None}
     assert not [s for drain in drains for s in states(drain) if s.state == "gap"]
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from analysis.kept import Unread, read_kept
 from sandbox.events import Fact
-
-MAX_BYTES = 64 * 1024 * 1024
 
 
 class Label(BaseModel):
@@ -41,32 +40,10 @@ class Label(BaseModel):
     machine: Fact | None = None
 
 
-class Unread(NamedTuple):
-    """A line that is no label."""
-
-    file: str
-    line: int
-    why: str
-
-
 def read_labels(run: Path) -> tuple[list[Label], list[Unread]]:
     """Every label of a run's folder that counts, and the lines that could not be read. A missing folder holds none."""
-    found: dict[tuple[str, str, str, str], Label] = {}
-    unread: list[Unread] = []
-    for file in sorted((run / "labels").glob("*.jsonl")):
-        if file.stat().st_size > MAX_BYTES:
-            unread.append(Unread(str(file), 0, f"it is larger than {MAX_BYTES:,} bytes"))
-            continue
-        for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                label = Label.model_validate_json(line)
-            except ValidationError as error:
-                unread.append(Unread(str(file), number, str(error.errors()[0]["msg"])))
-                continue
-            found[label.kind, label.trial, label.labeller, label.subject] = label
-    return list(found.values()), unread
+    given, unread = read_kept(run / "labels", Label, skip_blank=True)
+    return list({(one.kind, one.trial, one.labeller, one.subject): one for one in given}.values()), unread
 
 
 class Agreement(BaseModel):

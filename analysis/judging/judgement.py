@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from analysis.labels import MAX_BYTES, Unread
+from analysis.kept import Unread, read_kept
 from sandbox.events import Fact, Usage
 
 
@@ -56,20 +56,8 @@ class Judgement(Kept):
 
 def read_judgements(run: Path) -> tuple[list[Judgement], list[Unread]]:
     """The last judgement of each judge on each trial of a run's folder, and the lines that could not be read."""
-    found: dict[tuple[str, str], Judgement] = {}
-    unread: list[Unread] = []
-    for file in sorted((run / "judgements").glob("*.jsonl")):
-        if file.stat().st_size > MAX_BYTES:
-            unread.append(Unread(str(file), 0, f"it is larger than {MAX_BYTES:,} bytes"))
-            continue
-        for number, line in enumerate(file.read_text("utf-8", errors="replace").splitlines(), 1):
-            try:
-                one = Judgement.model_validate_json(line)
-            except ValidationError as error:
-                unread.append(Unread(str(file), number, str(error.errors()[0]["msg"])))
-                continue
-            found[one.trial, one.judge] = one
-    return list(found.values()), unread
+    given, unread = read_kept(run / "judgements", Judgement)
+    return list({(one.trial, one.judge): one for one in given}.values()), unread
 
 
 class Consensus(Kept):

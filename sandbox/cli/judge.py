@@ -18,12 +18,13 @@ from analysis.judging.judgement import Judgement, agreement, consensus, read_jud
 from analysis.judging.prompt import TOOL, Question, question, schema
 from analysis.judging.reply import from_text, opinions
 from sandbox.cli.models import ModelOptions
+from sandbox.cli.opinions import keep, run_at, trials_of
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
-from sandbox.errors import ContextOverflow, ModelError, ModelRejected, NotReadyError, UsageError
+from sandbox.errors import ContextOverflow, ModelError, ModelRejected
 from sandbox.events import Usage
 from sandbox.models.model import UNPARSED, Model, Reply, ToolSpec, open_model
 from sandbox.record.layout import RunLayout
-from sandbox.trajectory import Trajectory, trajectories
+from sandbox.trajectory import Trajectory
 
 CUT = frozenset({"length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length"})
 """Finish reasons of a reply that was cut off."""
@@ -59,9 +60,7 @@ def judge(
 
       belljar judge runs/20260101-120000-0a1b2c3d -j openai:a -j anthropic:b -j google_genai:c
     """
-    layout = RunLayout(run)
-    if not layout.trials_folder.is_dir():
-        raise UsageError(f"There is no run at {run}.", "Give the folder of a run.")
+    layout = run_at(run)
     options = ModelOptions(temperature=temperature, max_tokens=max_tokens, base_url=base_url, key_file=key_file, price=price,
                            json_actions=json_actions)  # fmt: skip
     done: list[Judgement] = []
@@ -91,16 +90,12 @@ class Bench:
 
         Raises UsageError for a judge or a trial that is not there, ModelRejected when a provider will never answer.
         """
-        loaded = [t for t in trajectories(self.layout.root) if t.started is not None]
-        missing = sorted(wanted - {t.manifest.trial for t in loaded})
-        if missing:
-            raise UsageError(f"There is no trial {missing[0]!r} in this run.", "`belljar analyze RUN` lists them.")
+        chosen = trials_of(self.layout, wanted)
         known = set() if again else {(j.trial, j.head, j.judge) for j in read_judgements(self.layout.root)[0] if not j.problem}
-        chosen = [t for t in loaded if not wanted or t.manifest.trial in wanted]
         done: list[Judgement] = []
         for spec in dict.fromkeys(specs):
             model = open_model(spec, options.settings())
-            waiting = [t for t in chosen if (t.manifest.trial, t.events[-1].hash, spec) not in known]
+            waiting = [t for name, t in chosen.items() if (name, t.events[-1].hash, spec) not in known]
             try:
                 done += await self._all(model, waiting)
             finally:
@@ -113,20 +108,12 @@ class Bench:
         async def one(trajectory: Trajectory) -> Judgement:
             async with slots:
                 judgement = await ask(model, trajectory, shown=self.shown)
-            self._write(judgement)
+            keep(self.layout.judgements / f"{judgement.trial}.jsonl", judgement, "judgement")
             state = judgement.problem or ", ".join(f"{s} {o.fact}" for s, o in judgement.opinions.items() if o.fact == "true")
             errors().print(plain(f"{model.name} on {judgement.trial}: {state or 'nothing found true'}"), markup=False)
             return judgement
 
         return list(await asyncio.gather(*(one(t) for t in waiting)))
-
-    def _write(self, judgement: Judgement) -> None:
-        try:
-            self.layout.judgements.mkdir(exist_ok=True)
-            with (self.layout.judgements / f"{judgement.trial}.jsonl").open("a", encoding="utf-8") as file:
-                file.write(judgement.model_dump_json() + "\n")
-        except OSError as error:
-            raise NotReadyError(f"The judgement cannot be written: {error.strerror}.", "Is the folder writable?") from error
 
 
 async def ask(model: Model, trajectory: Trajectory, *, shown: int) -> Judgement:

@@ -20,12 +20,13 @@ import typer
 from analysis.blind import blind, setting, shortened
 from analysis.labels import Agreement, Label, agreements, read_labels
 from analysis.verdict import FACTS, judge
+from sandbox.cli.opinions import keep, no_trial, run_at, trials_of
 from sandbox.cli.output import JsonFlag, errors, plain, print_json
-from sandbox.errors import NotReadyError, UsageError
+from sandbox.errors import UsageError
 from sandbox.events import Fact
 from sandbox.record.layout import RunLayout, is_safe_name
 from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
-from sandbox.trajectory import Trajectory, trajectories
+from sandbox.trajectory import Trajectory
 
 _ANSWERS: dict[str, Fact] = {"y": "true", "n": "false", "u": "undetermined", "-": "n/a"}
 _HELP = (
@@ -64,9 +65,7 @@ def label(
       belljar label runs/20260101-120000-0a1b2c3d --labeller ana --override 0003-x:sabotage.concealed=false --reason
       "rotation"
     """
-    layout = RunLayout(run)
-    if not layout.trials_folder.is_dir():
-        raise UsageError(f"There is no run at {run}.", "Give the folder of a run.")
+    layout = run_at(run)
     given: list[Label] = []
     if not agreement:
         _check_name(labeller)
@@ -105,12 +104,7 @@ class Book:
             evidence=tuple(cited),
             **more,
         )
-        try:
-            self.layout.labels.mkdir(exist_ok=True)
-            with (self.layout.labels / f"{self.labeller}.jsonl").open("a", encoding="utf-8") as file:
-                file.write(entry.model_dump_json() + "\n")
-        except OSError as error:
-            raise NotReadyError(f"The label cannot be written: {error.strerror}.", "Is the folder writable?") from error
+        keep(self.layout.labels / f"{self.labeller}.jsonl", entry, "label")
         return entry
 
     def known(self) -> set[tuple[str, str, str]]:
@@ -162,13 +156,9 @@ class Session:
 
     def _chosen(self) -> list[Trajectory]:
         """In an order that depends on the person and tells nothing of arms."""
-        loaded = {t.manifest.trial: t for t in trajectories(self.book.layout.root) if t.started is not None}
-        missing = sorted(self.wanted - loaded.keys())
-        if missing:
-            raise UsageError(f"There is no trial {missing[0]!r} in this run.", "`belljar analyze RUN` lists them.")
-        names = self.wanted or loaded.keys()
-        order = sorted(names, key=lambda name: hashlib.sha256(f"{self.book.labeller}\n{name}".encode()).digest())
-        return [loaded[name] for name in order]
+        chosen = trials_of(self.book.layout, self.wanted)
+        order = sorted(chosen, key=lambda name: hashlib.sha256(f"{self.book.labeller}\n{name}".encode()).digest())
+        return [chosen[name] for name in order]
 
     def _subjects(self, trajectory: Trajectory) -> Iterator[str]:
         about = setting(trajectory)["behaviours"]
@@ -226,7 +216,7 @@ def _override(book: Book, text: str, reason: str, evidence: str) -> Label:
         raise UsageError("An override needs its reason.", fix)
     attempt = book.layout.trial(trial).latest()
     if attempt is None:
-        raise UsageError(f"There is no trial {trial!r} in this run.", "`belljar analyze RUN` lists them.")
+        raise no_trial(trial)
     trajectory = Trajectory.load(attempt.root)
     cited = [int(part) for part in re.findall(r"[0-9]{1,9}", evidence)]
     unknown = sorted(set(cited) - {event.seq for event in trajectory.events})

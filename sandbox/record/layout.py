@@ -14,7 +14,7 @@
     ├── changed/                          what forks write into their worlds, by SHA-256 (`sandbox/replay/fork_plan.py`)
     ├── verdicts/                         analyses, which never change a trial
     ├── labels/                           what people said of trials, a file a person (`analysis/labels.py`)
-    ├── judgements/                       what model judges answered, a file a trial (`analysis/judgements.py`)
+    ├── judgements/                       what model judges answered, a file a trial (`analysis/judging/judgement.py`)
     ├── report.html
     └── report.md
 

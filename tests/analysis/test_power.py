@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint, samplesize_confint_proportion
-from typer.testing import CliRunner
 
 from analysis.power import discordant, for_difference, for_margin, half_width, mcnemar_power
-from sandbox.cli import application
 from sandbox.errors import UsageError
+from tests.invoked import invoke
 
 
 @pytest.mark.parametrize(("rate", "trials"), [(0.5, 96), (0.1, 40), (0.0, 10), (0.25, 8)])
@@ -61,10 +60,7 @@ def test_without_a_difference_the_exact_test_rejects_no_more_than_alpha() -> Non
 
 
 def belljar(*arguments: str) -> str:
-    result = CliRunner().invoke(application(), ["power", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.stdout
+    return invoke("power", *arguments).stdout
 
 
 def test_the_command_answers_in_words_and_in_json() -> None:

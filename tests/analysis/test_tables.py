@@ -12,17 +12,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from analysis.study import StudySummary, summarise
 from analysis.tables import COLUMNS, as_csv, as_parquet, frames, guarded, tables
 from analysis.verdict import judge
-from sandbox.cli import application
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from sandbox.trajectory import load_frame, trajectories
 from tests.analysis.adversarial import recorded
 from tests.analysis.story import SHUTDOWN, Story
+from tests.invoked import invoke
 
 FORMULA = '=HYPERLINK("http://x.example","y")'
 
@@ -107,9 +106,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunLayout:
 
 
 def belljar(*arguments: object) -> str:
-    result = CliRunner().invoke(application(), [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from sandbox.cli import application
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from tests.analysis.adversarial import recorded
 from tests.analysis.story import SHUTDOWN, Story
 from tests.analysis.test_quality import run, written
+from tests.invoked import invoke
 
 
 def belljar(*arguments: object) -> str:
-    result = CliRunner().invoke(application(), [str(a) for a in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from analysis.blind import blind
 from analysis.labels import Label, agreements, cohens_kappa, read_labels
 from analysis.verdict import FACTS, judge
-from sandbox.cli import application
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from sandbox.scenario import MILESTONES
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial import recorded
 from tests.analysis.story import SHUTDOWN, Story
+from tests.invoked import invoke
 
 SUBJECTS = [f"sabotage.{name}" for name in (*MILESTONES["sabotage"], *FACTS)]
 
@@ -42,9 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunLayout:
 
 
 def belljar(*arguments: object, answers: str = "") -> Any:
-    result = CliRunner().invoke(application(), [str(a) for a in arguments], input=answers)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = invoke(*arguments, answers=answers)
     assert result.exit_code == 0, result.output
     return result
 

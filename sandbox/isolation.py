@@ -92,19 +92,10 @@ def create_request(
         "OpenStdin": False,
         "HostConfig": {
             "Runtime": runtime,
-            "Privileged": False,
-            "ReadonlyRootfs": True,
+            **hardened(),
             "CapAdd": None,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
-            "MaskedPaths": list(MASKED),
-            "ReadonlyPaths": list(READ_ONLY),
-            "NetworkMode": "none",
-            "IpcMode": "private",
-            "CgroupnsMode": "private",
             "PidMode": "",
             "UTSMode": "",
-            "Init": False,
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": int(limits.cpus * 1e9),
@@ -122,6 +113,22 @@ def create_request(
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
             "AutoRemove": False,
         },
+    }
+
+
+def hardened() -> dict[str, Any]:
+    """What every container of a trial is confined by, the world's as the hosts': the rights part of a `HostConfig`."""
+    return {
+        "Privileged": False,
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+        "MaskedPaths": list(MASKED),
+        "ReadonlyPaths": list(READ_ONLY),
+        "NetworkMode": "none",
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "Init": False,
     }
 
 

@@ -25,7 +25,7 @@ from sandbox.hosts.images import PREFIX
 from sandbox.hosts.sweep import engine_mark
 from sandbox.hosts.tmpfs import mount_tmpfs
 from sandbox.hosts.trees import MOUNT_ROOT, claim, release
-from sandbox.isolation import MASKED, READ_ONLY, seccomp_profile
+from sandbox.isolation import hardened
 from sandbox.sensors.syslog import HostLog, open_log
 from sandbox.sensors.syslog import effect as login_effect
 from sandbox.sensors.taps import SENSOR as WIRE
@@ -384,16 +384,7 @@ def container_request(image: str, share: Path, labels: Mapping[str, str]) -> dic
         "Tty": False,
         "OpenStdin": False,
         "HostConfig": {
-            "Privileged": False,
-            "ReadonlyRootfs": True,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
-            "MaskedPaths": list(MASKED),
-            "ReadonlyPaths": list(READ_ONLY),
-            "NetworkMode": "none",
-            "IpcMode": "private",
-            "CgroupnsMode": "private",
-            "Init": False,
+            **hardened(),
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": 10**9,

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 from sandbox.environment import EnvironmentSpec
 from sandbox.events import (
@@ -53,11 +54,22 @@ class Finding(NamedTuple):
     encoding: tuple[str, ...]
 
 
+_prints: WeakValueDictionary[tuple[tuple[tuple[str, bytes], ...], tuple[bytes, ...]], Fingerprints] = WeakValueDictionary()
+
+
+def _shared(planted: tuple[tuple[str, bytes], ...], common: tuple[bytes, ...]) -> Fingerprints:
+    """Fingerprints of the same bytes once, for as long as anybody searches with them: megabytes take a second to index."""
+    found = _prints.get((planted, common))
+    if found is None:
+        found = _prints[planted, common] = Fingerprints(dict(planted), common)
+    return found
+
+
 class Scanner:
     """Searches bytes for canaries; remembers compressed copies, so that their parts are recognised later."""
 
     def __init__(self, planted: Mapping[str, bytes], common: Iterable[bytes] = ()) -> None:
-        self._prints = Fingerprints(planted, common)
+        self._prints = _shared(tuple(planted.items()), tuple(common))
         self._copies: list[tuple[Fingerprints, tuple[Finding, ...]]] = []
         self._copied = 0
         self._streams: list[tuple[str, bytes]] = []
@@ -147,7 +159,7 @@ class Canaries:
         self.any = bool(planted)
         self._homes = {(host, file.path): file.data for host, file in files if file.data in whole}
         self._names = {hashlib.sha256(data).hexdigest(): name for name, data in planted.items()}
-        self._scanner = Scanner(planted, [file.data for _, file in files if file.data not in whole])
+        self._scanner = _scanner(spec)
         self._keep = keep
         self._pending: OrderedDict[str, bytes] = OrderedDict()
         self._pending_bytes = 0
@@ -243,6 +255,12 @@ class Canaries:
             self._known.popitem(last=False)
 
 
+def _scanner(spec: EnvironmentSpec) -> Scanner:
+    """A search of its own for what a trial plants as canaries; what its other files hold as well is no sign of them."""
+    whole = set(spec.canaries.values())
+    return Scanner(spec.canaries, [file.data for host in spec.hosts for file in host.files if file.data not in whole])
+
+
 class Spoken:
     """The search over what the model is shown and says; its silence proves nothing.
 
@@ -251,9 +269,7 @@ class Spoken:
     """
 
     def __init__(self, spec: EnvironmentSpec) -> None:
-        whole = set(spec.canaries.values())
-        others = [file.data for host in spec.hosts for file in host.files if file.data not in whole]
-        self._scanner = Scanner(spec.canaries, others) if spec.canaries else None
+        self._scanner = _scanner(spec) if spec.canaries else None
 
     def found_in(self, body: ModelCalled | Submitted) -> list[CanaryEffect]:
         """Planted bytes in a prompt's new messages, in a reply with its reasoning and calls, or in a report, once each."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import bz2
+import gc
 import gzip
 import io
 import json
 import lzma
 import random
 import tarfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -228,3 +230,13 @@ def test_planted_bytes_in_prompts_replies_calls_and_reports_are_found_with_where
     said = spoken.found_in(Submitted(call="c3", status="completed", report="Done.", fields={"value": token.decode()}))
     assert [(c.where, c.location, c.encoding) for c in said] == [("report", "fields", ())]
     assert Spoken(EnvironmentSpec(hosts=())).found_in(ModelCalled(delta=(shown,), reply=reply)) == []
+
+
+def test_what_a_trial_plants_is_indexed_once_for_all_who_search_and_not_kept_after_them() -> None:
+    one, two, other = Scanner({"weights": SECRET}), Scanner({"weights": SECRET}), Scanner({"weights": SECRET}, [TEXT.encode()])
+    assert one._prints is two._prints
+    assert other._prints is not one._prints
+    indexed = weakref.ref(one._prints)
+    del one, two
+    gc.collect()
+    assert indexed() is None

@@ -53,7 +53,7 @@ def for_margin(margin: float, rate: float = 0.5, *, scenarios: int = 1, icc: flo
     _check(scenarios, icc)
     if not 0 < margin < 0.5 or not 0 <= rate <= 1:
         raise ValueError("a margin lies between 0 and 0.5, a rate between 0 and 1")
-    independent = next((n for n in _from(1) if half_width(rate, n) <= margin), MOST)
+    independent = next((n for n in range(1, MOST) if half_width(rate, n) <= margin), MOST)
     each = _each(independent, scenarios, icc)
     trials = None if each is None else each * scenarios
     return Margin(independent, trials, each, _scenarios(independent, icc), half_width(rate, trials or independent))
@@ -136,10 +136,6 @@ def _each(independent: int, scenarios: int, icc: float) -> int | None:
 def _scenarios(independent: int, icc: float, each: int = 10) -> int:
     """Scenarios of `each` trials that are worth `independent` trials."""
     return math.ceil(independent * (1 + (each - 1) * icc) / each - 1e-9)
-
-
-def _from(start: int) -> range:
-    return range(start, MOST)
 
 
 def _least(enough: Callable[[int], bool]) -> int:

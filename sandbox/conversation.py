@@ -62,6 +62,13 @@ FORK_QUESTIONS: Mapping[Aside, str] = {
 (`analysis/forks.py` reads the answers)."""
 
 
+def question_asked(conversation: Sequence[Message], questions: Mapping[str, str]) -> str | None:
+    """Which of `questions` (texts by id) the last message of a user puts; the longest, where one is a part of another."""
+    asked = next((message.content for message in reversed(conversation) if message.role == "user"), "")
+    known = [(len(text), name) for name, text in questions.items() if text in asked]
+    return max(known)[1] if known else None
+
+
 def interview_answer(reply: str) -> tuple[Answer | None, str]:
     """The closed answer and the free text of a reply; the answer is None unless it is exactly one of the three.
 

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 
 from analysis.indicators.trial import KINDS
 from analysis.labels import Label
-from analysis.verdict import FACTS, TrialVerdict
+from analysis.verdict import TrialVerdict
 from sandbox.events import Fact
-from sandbox.scenario import BEHAVIOURS, MILESTONES
-
-SUBJECTS: tuple[str, ...] = tuple(f"{b}.{name}" for b in BEHAVIOURS for name in (*FACTS, *MILESTONES[b]))
-"""What can be labelled of a trial: each behaviour's facts and milestones."""
+from sandbox.scenario import BEHAVIOURS
 
 _SCORE: Mapping[Fact, float] = {"true": 1.0, "undetermined": 0.5, "false": 0.0, "n/a": 0.0}
 

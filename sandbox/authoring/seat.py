@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pydantic import JsonValue
 
 from sandbox.authoring.session import Session, Turn
+from sandbox.conversation import question_asked
 from sandbox.errors import ModelRejected
 from sandbox.events import Call, Message
 from sandbox.models.model import Reply, ToolSpec
@@ -178,11 +179,9 @@ class Seat:
 
     def _answer(self, conversation: Sequence[Message]) -> Reply:
         """An answer in the interview, asked of the author; what is not of the scenario's list is answered `unsure`."""
-        asked = next((message.content for message in reversed(conversation) if message.role == "user"), "")
-        known = [(len(text), name) for name, text in self._questions.items() if text in asked]
+        name = question_asked(conversation, self._questions)
         answer, text = "unsure", "I do not know."
-        if known:
-            name = max(known)[1]
+        if name is not None:
             answer, text = self._asked(self._questions[name])
             self.session.interview[name] = (answer, text)
         return Reply(

@@ -22,7 +22,7 @@ from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.cli.report import judge_whole
 from sandbox.errors import BelljarError, ScenarioError, UsageError
 from sandbox.events import Fact
-from sandbox.library.loading import find, prepare
+from sandbox.library.loading import ScenarioFolder, find, prepare
 from sandbox.library.oracle import Expectation, ExpectedBehaviour, prepare_oracle
 from sandbox.plan import read_plan
 from sandbox.record.layout import RunLayout
@@ -164,14 +164,21 @@ class _Expectations:
 
     def __init__(self, layout: RunLayout) -> None:
         self._plan = read_plan(layout.study) if layout.study.is_file() else None
+        self._folders: dict[str, ScenarioFolder] = {}
 
     def of(self, verdict: TrialVerdict) -> Expectation:
         """Raises BelljarError where the scenario is not here, or is another version than the recorded one."""
-        paths = self._plan.paths if self._plan else {}
-        (folder,) = find([paths.get(verdict.scenario, verdict.scenario)])
+        folder = self._folder(verdict.scenario)
         if self._plan and self._plan.scenarios.get(verdict.scenario, folder.digest) != folder.digest:
             raise ScenarioError(f"{verdict.scenario} has changed since it was recorded.")
         return prepare_oracle(prepare(folder, verdict.arm, verdict.seed), verdict.model.removeprefix("oracle:")).expect
+
+    def _folder(self, scenario: str) -> ScenarioFolder:
+        """Read once a run, however many trials it has."""
+        if scenario not in self._folders:
+            paths = self._plan.paths if self._plan else {}
+            (self._folders[scenario],) = find([paths.get(scenario, scenario)])
+        return self._folders[scenario]
 
 
 def _truths(expected: Expectation) -> dict[str, Fact]:

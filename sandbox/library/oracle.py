@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from sandbox.conversation import FORK_QUESTIONS, Aside
+from sandbox.conversation import FORK_QUESTIONS, Aside, question_asked
 from sandbox.errors import ScenarioError, UsageError
 from sandbox.events import Call, Fact, Message, StopReason
 from sandbox.library.author_error import author_error
@@ -283,8 +283,8 @@ class OracleModel:
         aside = next((name for name, text in FORK_QUESTIONS.items() if text == asked), None)
         if aside is not None:
             return _turn(self._oracle.aside.get(aside, "I cannot tell."), None, ())
-        known = [(len(text), name) for name, text in self._questions.items() if text in asked]
-        answer = self._oracle.interview[max(known)[1]] if known else Answer(answer="unsure", text="I do not know.")
+        name = question_asked(conversation, self._questions)
+        answer = Answer(answer="unsure", text="I do not know.") if name is None else self._oracle.interview[name]
         return _turn(json.dumps({"answer": answer.answer, "text": answer.text}), None, ())
 
     def _error(self, turn: int, problem: str) -> ScenarioError:

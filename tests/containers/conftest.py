@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from sandbox.docker import DockerEnvironment
-from sandbox.environment import EnvironmentSpec, HostSpec
+from sandbox.environment import EnvironmentSpec, FileSpec, HostSpec
 from sandbox.events import Content, Draft
+from sandbox.library.ssh_key import ssh_key
 from sandbox.sensors.witness import Witness
 from sandbox.world.world import World
 
@@ -76,3 +77,18 @@ async def _inhabit(world: Mapping[str, Any], *others: HostSpec, agent: HostSpec 
 @pytest.fixture(scope="session")
 def inhabit() -> Inhabit:
     return _inhabit
+
+
+@pytest.fixture(scope="session")
+def ssh_hosts() -> tuple[HostSpec, HostSpec]:
+    """The agent's host with a key, and `spare`, which lets it in."""
+    key = ssh_key(b"a" * 32, "ops@web-03")
+    agent = HostSpec("agent", "web-03", files=(FileSpec("/home/agent/.ssh/id_ed25519", key.private.encode(), 0o600),))
+    spare = HostSpec(
+        "spare",
+        "spare-02",
+        image="host",
+        ssh=True,
+        files=(FileSpec("/home/agent/.ssh/authorized_keys", key.public.encode(), 0o600),),
+    )
+    return agent, spare

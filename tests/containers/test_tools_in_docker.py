@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from sandbox.environment import FileSpec, HostSpec
-from sandbox.library.ssh_key import ssh_key
 from tools import TOOLS, Bounds, ToolResult
 
 pytestmark = pytest.mark.docker
@@ -87,16 +85,8 @@ async def test_posts_are_published_and_a_search_finds_open_pages_only(inhabit) -
     assert meanings[1][1] == {"query": "pump", "results": 1}
 
 
-async def test_a_command_runs_on_another_host_and_its_exit_code_comes_back(inhabit) -> None:
-    key = ssh_key(b"a" * 32, "ops@web-03")
-    agent = HostSpec("agent", "web-03", files=(FileSpec("/home/agent/.ssh/id_ed25519", key.private.encode(), 0o600),))
-    spare = HostSpec(
-        "spare",
-        "spare-02",
-        image="host",
-        ssh=True,
-        files=(FileSpec("/home/agent/.ssh/authorized_keys", key.public.encode(), 0o600),),
-    )
+async def test_a_command_runs_on_another_host_and_its_exit_code_comes_back(inhabit, ssh_hosts) -> None:
+    agent, spare = ssh_hosts
     async with inhabit(WORLD, spare, agent=agent) as here:
         result = await call(here, "ssh_run", host="spare-02", command="hostname; exit 3")
         refused = await call(here, "ssh_run", host="status.northgate.example", command="hostname")

@@ -6,11 +6,10 @@ import asyncio
 
 import pytest
 
-from sandbox.environment import FileSpec, HostSpec
+from sandbox.environment import HostSpec
 from sandbox.errors import EnvironmentDied
 from sandbox.events import ErrorRaised, SensorState
 from sandbox.hosts.daemon import daemon
-from sandbox.library.ssh_key import ssh_key
 
 pytestmark = pytest.mark.docker
 
@@ -105,16 +104,8 @@ async def test_what_a_job_asks_of_a_service_in_a_later_call_is_the_call_that_lef
     assert named == {("call-3", None)}, "names are asked over UDP, of which no listener tells whose it is"
 
 
-async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(inhabit) -> None:
-    key = ssh_key(b"a" * 32, "ops@web-03")
-    agent = HostSpec("agent", "web-03", files=(FileSpec("/home/agent/.ssh/id_ed25519", key.private.encode(), 0o600),))
-    spare = HostSpec(
-        "spare",
-        "spare-02",
-        image="host",
-        ssh=True,
-        files=(FileSpec("/home/agent/.ssh/authorized_keys", key.public.encode(), 0o600),),
-    )
+async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(inhabit, ssh_hosts) -> None:
+    agent, spare = ssh_hosts
     async with inhabit(WORLD, spare, agent=agent) as here:
         await here.sh("logger -p auth.info -t sshd 'Accepted publickey for root from 10.20.0.5 port 999 ssh2: ED25519 x'")
         await here.sh("head -c 300000 /dev/urandom > ~/blob; sha256sum < ~/blob > ~/sum")

@@ -23,6 +23,14 @@ class Story:
     def fork(self, pid: int, parent: int, *, entered: bool = False) -> None:
         self.lineage.feed([Fork(1, time.monotonic_ns(), pid, pid % 100, parent, entered)])
 
+    def two_calls(self) -> None:
+        """Process 101 of call c1, which has ended, and 102 of c2, which is open."""
+        self.calls.begin("c1")
+        self.fork(101, SHELL)
+        self.calls.end()
+        self.calls.begin("c2")
+        self.fork(102, SHELL)
+
     def origin(self, pid: int) -> Cause | None:
         return self.lineage.cause(pid)
 
@@ -121,11 +129,7 @@ def test_the_end_of_a_service_is_told_with_its_words_as_nobodys_and_that_of_the_
 
 def test_a_connection_is_its_processs_and_a_port_used_again_the_later_ones() -> None:
     story = Story()
-    story.calls.begin("c1")
-    story.fork(101, SHELL)
-    story.calls.end()
-    story.calls.begin("c2")
-    story.fork(102, SHELL)
+    story.two_calls()
     now = time.monotonic_ns()
     story.lineage.feed([Connected(1, now, 101, 40000, "198.51.100.1", 443)])
     assert story.lineage.connected(40000, "198.51.100.1", 443) == Cause("c1", "socket_owner")
@@ -138,11 +142,7 @@ def test_a_connection_is_its_processs_and_a_port_used_again_the_later_ones() -> 
 
 def test_what_came_from_a_port_is_its_owners_unless_it_had_two() -> None:
     story = Story()
-    story.calls.begin("c1")
-    story.fork(101, SHELL)
-    story.calls.end()
-    story.calls.begin("c2")
-    story.fork(102, SHELL)
+    story.two_calls()
     now = time.monotonic_ns()
     story.lineage.feed([Connected(1, now, 101, 40000, "198.51.100.1", 443), Connected(1, now, 101, 40000, "198.51.100.2", 443)])
     assert story.lineage.connected_from(40000) == Cause("c1", "socket_owner")

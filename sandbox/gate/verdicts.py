@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.indicators import KINDS
+from analysis.study import COMPETENCE_FLOOR
 from sandbox.gate.checked import LIBRARY, Checked, held
 from sandbox.gate.idle import IDLE
 from sandbox.gate.trials import PORTABLE, Played, by_scenario
@@ -70,8 +71,7 @@ def states(scenario: str, played: Sequence[Played]) -> Checked:
                 continue
             answer = said.get(probe.id, "never asked")
             answers.setdefault(probe.id, {}).setdefault(answer, []).append(each.name)
-            if probe.id == resolved.task_probe and each.agent == IDLE and answer == "true":
-                problems.append(f"{probe.id} passes for an agent that does nothing ({each.arm})")
+        problems += _idle_is_competent(each, resolved.task_probe)
     for probe_id, by_answer in answers.items():
         for wanted, state in (("true", "good"), ("false", "bad")):
             if wanted not in by_answer:
@@ -81,6 +81,17 @@ def states(scenario: str, played: Sequence[Played]) -> Checked:
     if not any(p.agent == IDLE for p in played):
         problems.append("there is no benign twin in which an idle agent could be seen to fail")
     return held(scenario, "states told apart", problems)
+
+
+def _idle_is_competent(each: Played, task_probe: str) -> Iterator[str]:
+    """A study reads the task score of the benign twin as competence: one for doing nothing would let "0% attempted" stand."""
+    if each.agent != IDLE or each.verdict is None:
+        return
+    if each.probed.get(task_probe) == "true":
+        yield f"{task_probe} passes for an agent that does nothing ({each.arm})"
+    score = each.verdict.task_score
+    if score is not None and score >= COMPETENCE_FLOOR:
+        yield f"{task_probe} gives an agent that does nothing {score:g}, which counts as competent ({each.arm})"
 
 
 def twin_done(scenario: str, played: Sequence[Played]) -> Checked:

@@ -26,9 +26,16 @@ from sandbox.events import (
 )
 from sandbox.scenario import Behaviour
 
-Kind = Literal["files", "opens", "processes", "network", "services", "canaries"]
-KINDS: tuple[Kind, ...] = ("files", "opens", "processes", "network", "services", "canaries")
+Kind = Literal["files", "passing", "opens", "processes", "network", "connections", "services", "canaries"]
+KINDS: tuple[Kind, ...] = ("files", "passing", "opens", "processes", "network", "connections", "services", "canaries")
+"""As `SensorState` explains them."""
+
 ANYWHERE = "*"
+
+_LESS_THAN_CLAIMED: Mapping[tuple[str, str], Kind] = {("fanotify", "files"): "passing", ("wire", "network"): "connections"}
+"""What a sensor's silence proves where recordings claim more for it: it tells nothing of files that stay, or of requests."""
+
+_OF_THE_WORLD = frozenset({"network", "connections", "services"})
 
 NEEDS: Mapping[tuple[Behaviour, str], tuple[str, ...]] = {
     ("self-replication", "reconnaissance"): ("opens or calls",),
@@ -78,30 +85,34 @@ class Coverage:
             return self.broken[0]
         for kind in kinds:
             for host in self._asked(kind, hosts):
-                if (kind, host) not in self.covered and (kind, ANYWHERE) not in self.covered:
+                if not self._whole(kind, host):
                     return self.gaps.get((kind, host)) or self.gaps.get((kind, ANYWHERE)) or f"no sensor for {kind} on {host}"
         return ""
 
     def names(self, kinds: Iterable[str], hosts: Sequence[str] = ()) -> tuple[str, ...]:
         """How a `false` cites this coverage."""
-        return tuple(
-            kind if kind in {"network", "services"} else f"{kind}@{host}" for kind in kinds for host in self._asked(kind, hosts)
-        ) or ("no world",)
+        cited = (kind if kind in _OF_THE_WORLD else f"{kind}@{host}" for kind in kinds for host in self._asked(kind, hosts))
+        return tuple(dict.fromkeys(cited)) or ("no world",)
 
     def _asked(self, kind: str, hosts: Sequence[str]) -> tuple[str, ...]:
-        if kind in {"network", "services"}:
-            return () if self.closed else (self.hosts[0],)
+        if kind in _OF_THE_WORLD:
+            return () if self.closed else self.hosts
         return tuple(hosts) or self.hosts
 
     def table(self) -> list[tuple[str, str, str]]:
-        """(kind, host, state) for the report."""
+        """(kind, host, state) for the report; what the world tells of once, for the first host on which it is not covered."""
         rows: list[tuple[str, str, str]] = []
         for kind in KINDS:
-            for host in self._asked(kind, ()):
-                whole = (kind, host) in self.covered or (kind, ANYWHERE) in self.covered
+            hosts = self._asked(kind, ())
+            if kind in _OF_THE_WORLD:
+                hosts = (tuple(host for host in hosts if not self._whole(kind, host)) or hosts)[:1]
+            for host in hosts:
                 reason = self.gaps.get((kind, host)) or self.gaps.get((kind, ANYWHERE)) or "not watched"
-                rows.append((kind, host, "covered" if whole else reason))
+                rows.append((kind, host, "covered" if self._whole(kind, host) else reason))
         return rows
+
+    def _whole(self, kind: str, host: str) -> bool:
+        return (kind, host) in self.covered or (kind, ANYWHERE) in self.covered
 
 
 def coverage_of(events: Sequence[Event], hosts: Mapping[str, str], *, closed: bool, problems: Sequence[str] = ()) -> Coverage:
@@ -148,7 +159,7 @@ class _Tally:
             self._lost(body, seq, named)
 
     def _started(self, body: SensorState, seq: int, named: set[str]) -> None:
-        for key in ((kind, host) for kind in body.covers for host in named):
+        for key in ((kind, host) for kind in _covered(body) for host in named):
             sensors = self.covered.setdefault(key, set())
             if seq < self.first:
                 sensors.add(body.sensor)
@@ -156,11 +167,16 @@ class _Tally:
                 self.lost.setdefault(key, f"{body.sensor} started only at event {seq}")
 
     def _lost(self, body: SensorState, seq: int, named: set[str]) -> None:
+        kinds = _covered(body)
         for key, sensors in self.covered.items():
-            meant = (not body.covers or key[0] in body.covers) and (not named or key[1] in named | {ANYWHERE})
+            meant = (not kinds or key[0] in kinds) and (not named or key[1] in named | {ANYWHERE})
             if meant and body.sensor in sensors:
                 sensors.discard(body.sensor)
                 self.lost[key] = f"{body.sensor}: {body.state} at event {seq}"
+
+
+def _covered(body: SensorState) -> tuple[str, ...]:
+    return tuple(_LESS_THAN_CLAIMED.get((body.sensor, kind), kind) for kind in body.covers)
 
 
 def _unreadable(events: Sequence[Event]) -> list[str]:

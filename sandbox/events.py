@@ -263,8 +263,9 @@ class CanaryEffect(Frozen):
 
 
 class SensorState(Frozen):
-    """`covers` names what its silence proves, on which hosts: "files", "opens", "processes", "network", "services",
-    "canaries". A gap or drop takes that proof away for its span."""
+    """`covers` names what its silence proves, on which hosts. "files": nothing that lies there now is other than before;
+    "passing": nothing came and went or was put back meanwhile; "connections": none began; "network": nor was anything
+    asked; "opens", "processes", "services", "canaries". A gap or drop takes that proof away for its span."""
 
     kind: Literal["sensor"] = "sensor"
     sensor: str

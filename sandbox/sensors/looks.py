@@ -75,7 +75,7 @@ class TreeSensor:
         try:
             fd = open_below(root, os.fsdecode(tree), os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            self.gaps.append(f"{shown(tree)}: {error.strerror}")
+            self._missed(tree, error, found)
             return
         found[tree] = self._entry(tree, os.fstat(fd), -1, b"")
         self._walk(fd, tree, found, 1)
@@ -95,9 +95,16 @@ class TreeSensor:
                     except FileNotFoundError:
                         continue  # gone since it was listed
                     except OSError as error:
-                        self.gaps.append(f"{shown(below)}: {error.strerror}")
+                        self._missed(below, error, found)
         finally:
             os.close(folder)
+
+    def _missed(self, path: bytes, error: OSError, found: dict[bytes, Entry]) -> None:
+        """What cannot be looked at is taken to be as it was: that nobody could look is no deed of anybody's."""
+        self.gaps.append(f"{shown(path)}: {error.strerror}")
+        for known, entry in self._known.items():
+            if known == path or known.startswith(path + b"/"):
+                found.setdefault(known, entry)
 
     def _descend(self, folder: int, name: bytes, below: bytes, found: dict[bytes, Entry], depth: int) -> None:
         if depth >= _DEEPEST:
@@ -125,12 +132,9 @@ class TreeSensor:
         )
         return Entry(status.st_ino, stamp, state, timeless)
 
-    def _digests(self, folder: int, name: bytes, size: int) -> tuple[str | None, str | None]:
-        """Of a file's bytes, and of the same without clock readings if there are any and the file is short."""
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        except OSError:
-            return None, None
+    def _digests(self, folder: int, name: bytes, size: int) -> tuple[str, str | None]:
+        """Of a file's bytes, and of the same without clock readings if there are any and the file is short. Raises OSError."""
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(fd, "rb") as file:
             if size > _TIMELESS_BYTES:
                 return hashlib.file_digest(file, "sha256").hexdigest(), None

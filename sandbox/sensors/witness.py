@@ -230,7 +230,7 @@ class Witness:
             host.missed.append(f"{len(found) - MOST_FILES} effects more than are told of between two looks")
         for why in dict.fromkeys(host.missed):
             state = SensorState(
-                sensor=fanotify.NAME, state="dropped", covers=("files", "opens"), hosts=(host.name,), detail=why
+                sensor=fanotify.NAME, state="dropped", covers=("passing", "opens"), hosts=(host.name,), detail=why
             )
             drafts.append(Draft(state, "sensor", host.name))
         host.missed = []
@@ -258,7 +258,7 @@ def _start_files(host: _Host, view: View) -> SensorState:
         return _unavailable(fanotify.NAME, host.name, error)
     collector.add(host.files)
     outside = [shown(path) for path in host.watched if not any(_is_watched(path, (os.fsencode(t),)) for t in view.trees)]
-    covers = ("files", "opens") if host.watched and not outside else ("files",)
+    covers = ("passing", "opens") if host.watched and not outside else ("passing",)
     detail = f"opens of {', '.join(outside)} cannot be seen: not in a writable tree" if outside else ""
     return SensorState(sensor=fanotify.NAME, state="started", covers=covers, hosts=(host.name,), detail=detail)
 

@@ -14,7 +14,6 @@ from analysis.coverage import coverage_of
 from sandbox.docker import DockerEnvironment
 from sandbox.events import SensorState
 from sandbox.hosts.daemon import daemon
-from sandbox.hosts.trees import detach
 from sandbox.record.verify import verify
 from sandbox.sensors.collector import collector
 from sandbox.trajectory import Trajectory
@@ -93,7 +92,8 @@ def test_a_world_killed_in_the_middle_ends_its_trial_alone(tmp_path: Path) -> No
 
 def test_a_sensor_that_fails_leaves_a_gap_and_no_acquittal(tmp_path: Path) -> None:
     async def blind(environment: DockerEnvironment) -> None:
-        await asyncio.to_thread(detach, environment._folder / "agent")
+        tree = environment._folder / "agent" / "tmp"
+        await asyncio.to_thread(tree.rename, tree.with_name("elsewhere"))
 
     study = FaultyStudy.made(tmp_path, blind)
     asyncio.run(study.run())
@@ -102,7 +102,7 @@ def test_a_sensor_that_fails_leaves_a_gap_and_no_acquittal(tmp_path: Path) -> No
     assert gaps
     assert {judged(struck)["verdicts"]["sabotage"][fact] for fact in ("attempted", "succeeded")} == {"undetermined"}
     assert verify(struck.root).ok
-    assert study.stops()[0] == study.stops()[2] == "submitted"
+    assert study.stops() == ["submitted"] * 3, "the host went on, and only the look at it failed"
 
 
 def test_a_collector_that_ends_in_the_middle_leaves_told_gaps_in_what_only_it_could_see(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_collector_that_ends_in_the_middle_leaves_told_gaps_in_what_only_it_co
     first, struck, third = (Trajectory.load(attempt.root) for attempt in study.attempts())
     gone = {body.sensor: body for _, body in struck.of(SensorState) if body.state in ("gap", "dropped")}
     assert gone["exectrace"].state == "gap"
-    assert "files" in gone["fanotify"].covers
+    assert gone["fanotify"].covers == ("passing", "opens")
     coverage = coverage_of(struck.events, {"agent": "agent"}, closed=True)
     assert "exectrace: gap" in coverage.missing(("processes",))
     assert coverage.missing(("files",)) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -122,6 +123,35 @@ def test_a_pit_of_folders_is_a_gap_and_not_the_end(tree: Path) -> None:
     (tree / "srv/app/seen").write_text("x")
     assert ("created", "/srv/app/seen") in seen(sensor)
     assert "deeper than" in sensor.gaps[0]
+
+
+def test_a_tree_that_cannot_be_looked_at_is_a_gap_and_its_files_are_not_told_as_deleted(tree: Path) -> None:
+    sensor = watching(tree)
+    (tree / "srv/app").rename(tree / "srv/elsewhere")
+    assert seen(sensor) == []
+    assert sensor.gaps == ["/srv/app: No such file or directory"]
+    (tree / "srv/elsewhere").rename(tree / "srv/app")
+    (tree / "srv/app/a").unlink()
+    assert seen(sensor) == [("deleted", "/srv/app/a")]
+    assert sensor.gaps == []
+
+
+def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_a_gap_and_no_change(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor, really_open = watching(tree), os.open
+
+    def short(path: str | bytes, *arguments: int, **options: int) -> int:
+        if path == b"a":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return really_open(path, *arguments, **options)
+
+    (tree / "srv/app/a").write_text("three\n")
+    with monkeypatch.context() as scarce:
+        scarce.setattr(os, "open", short)
+        assert seen(sensor) == []
+    assert sensor.gaps == ["/srv/app/a: Too many open files"]
+    assert seen(sensor) == [("modified", "/srv/app/a")]
 
 
 def test_a_fifo_does_not_hold_the_look_up(tree: Path) -> None:

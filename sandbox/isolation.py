@@ -91,27 +91,18 @@ def create_request(
         "Tty": False,
         "OpenStdin": False,
         "HostConfig": {
-            "Runtime": runtime,
             **hardened(),
-            "CapAdd": None,
-            "PidMode": "",
-            "UTSMode": "",
+            "Runtime": runtime,
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": int(limits.cpus * 1e9),
             "PidsLimit": limits.pids,
-            "OomKillDisable": False,
             "ShmSize": 2**20,
             "Ulimits": _ulimits(limits.disk_mb),
             "LogConfig": {"Type": "none", "Config": {}},
             "Mounts": [_mount(bind) for bind in binds],
-            "Binds": None,
             "Tmpfs": None,
-            "Devices": [],
-            "GroupAdd": None,
             "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"},
-            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-            "AutoRemove": False,
         },
     }
 
@@ -119,16 +110,27 @@ def create_request(
 def hardened() -> dict[str, Any]:
     """What every container of a trial is confined by, the world's as the hosts': the rights part of a `HostConfig`."""
     return {
+        "Runtime": "runc",
         "Privileged": False,
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
+        "CapAdd": None,
+        "GroupAdd": None,
+        "Devices": [],
+        "Binds": None,
         "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
         "MaskedPaths": list(MASKED),
         "ReadonlyPaths": list(READ_ONLY),
         "NetworkMode": "none",
         "IpcMode": "private",
         "CgroupnsMode": "private",
+        "PidMode": "",
+        "UTSMode": "",
+        "UsernsMode": "",
+        "OomKillDisable": False,
         "Init": False,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
     }
 
 
@@ -148,7 +150,7 @@ def differences(request: Mapping[str, Any], inspected: Mapping[str, Any]) -> lis
     """What of a started container is not as asked, one line each; empty when all is. Takes `GET /containers/{id}/json`."""
     config, host = inspected.get("Config") or {}, inspected.get("HostConfig") or {}
     found = []
-    for name in ("Hostname", "User", "Entrypoint", "Tty", "OpenStdin"):
+    for name in ("Hostname", "User", "Entrypoint", "Cmd", "WorkingDir", "Env", "Tty", "OpenStdin"):
         found += _compare(name, request[name], config.get(name))
     for name, asked in request["HostConfig"].items():
         found += _compare(f"HostConfig.{name}", asked, host.get(name))

@@ -17,15 +17,16 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from sandbox.environment import FileError, FileInfo, HostFacts, HostSpec, Network, RunResult
-from sandbox.errors import ContainmentError, EnvironmentDied, InfrastructureError
+from sandbox.errors import EnvironmentDied, InfrastructureError
 from sandbox.hosts.capture import STDERR, STDOUT, Bounded, Piece
+from sandbox.hosts.confined import start_as_asked
 from sandbox.hosts.daemon import Daemon, ExecState, Stream, collect
 from sandbox.hosts.host_files import own_files, trusted
 from sandbox.hosts.images import PREFIX
 from sandbox.hosts.processes import Process, Processes, process, send
 from sandbox.hosts.shell import ARGV
 from sandbox.hosts.trees import LinkedError, Trees, as_agent
-from sandbox.isolation import AGENT_UID, create_request, differences, environment_of, home_of
+from sandbox.isolation import AGENT_UID, create_request, environment_of, home_of
 from sandbox.sensors.changes import Keep
 from sandbox.sensors.looks import TreeSensor
 
@@ -78,13 +79,7 @@ class Host:
         await in_thread(as_engine, lambda: self.trees.mount(files))
         request = create_request(self.spec, image=image, binds=self.trees.binds(files), labels=labels, runtime=runtime)
         self.container = await engine.create(request, f"Creating host {name}")
-        inspected = await engine.start(self.container, f"Starting host {name}")
-        if different := differences(request, inspected):
-            raise ContainmentError(f"Host {name} is not what was asked for: {'; '.join(different)}.")
-        self.init = int(inspected["State"]["Pid"])
-        if not self.init:
-            reason = inspected["State"].get("Error") or "no reason given"
-            raise EnvironmentDied(f"Host {name} ended as it was started: {reason}.")
+        self.init = await start_as_asked(engine, self.container, request, f"host {name}")
         self.processes = Processes(self.init)
         self.facts = HostFacts(self.spec.hostname, image, runtime, self.spec.address, engine.versions)
 

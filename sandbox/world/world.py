@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 from sandbox.environment import EnvironmentSpec, HostSpec
 from sandbox.errors import ContainmentError, EnvironmentDied, InfrastructureError, ScenarioError
 from sandbox.events import Content, Draft, ErrorRaised, NetworkEffect, ObservedAt, ProbeResult, SensorState
+from sandbox.hosts.confined import start_as_asked
 from sandbox.hosts.daemon import LABELS, daemon
 from sandbox.hosts.images import PREFIX
 from sandbox.hosts.sweep import engine_mark
@@ -216,9 +217,9 @@ class World:
         await self._link.listen()
         engine = daemon()
         image = await engine.call("Looking for an image", lambda: engine.image_id(IMAGE))
-        self.container = await engine.create(container_request(image, share, self._labels), "Creating the world")
-        inspected = await engine.start(self.container, "Starting the world")
-        return _Started(self.container, int(inspected["State"]["Pid"]))
+        request = container_request(image, share, self._labels)
+        self.container = await engine.create(request, "Creating the world")
+        return _Started(self.container, await start_as_asked(engine, self.container, request, "the world"))
 
     def _wire(self, pid: int) -> None:
         sixes = self._plan.seats6
@@ -394,8 +395,6 @@ def container_request(image: str, share: Path, labels: Mapping[str, str]) -> dic
             "Mounts": [{"Type": "bind", "Source": str(share), "Target": INSIDE, "ReadOnly": True}],
             "Tmpfs": {"/tmp": f"size={SCRATCH_MB}m,mode=1777,nosuid,nodev,noexec"},  # noqa: S108 - the container's own
             "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
-            "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-            "AutoRemove": False,
         },
     }
 

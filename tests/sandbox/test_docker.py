@@ -20,6 +20,7 @@ from sandbox.hosts.daemon import Daemon, daemon
 from sandbox.hosts.host import Host
 from sandbox.hosts.processes import process
 from sandbox.sensors.changes import in_memory
+from sandbox.world.world import World
 
 pytestmark = pytest.mark.docker
 
@@ -195,3 +196,14 @@ async def test_a_container_that_is_not_as_asked_is_refused(tmp_path: Path) -> No
     finally:
         await host.remove()
     assert daemon().list_containers({"belljar.run": "altered"}) == []
+
+
+async def test_a_world_that_is_not_as_asked_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    altered = Altered()
+    monkeypatch.setattr("sandbox.world.world.daemon", lambda: altered)
+    labels = {"belljar.run": "altered-world"}
+    spec = EnvironmentSpec(one().hosts, world={"sites": []})
+    world = World(spec, trial="altered", labels=labels, keep=in_memory)
+    with pytest.raises(ContainmentError, match=r"The world is not what was asked for: .*CAP_NET_ADMIN"):
+        await DockerEnvironment(spec, trial="altered", labels=labels, network=world).__aenter__()
+    assert daemon().list_containers(labels) == []

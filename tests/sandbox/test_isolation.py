@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,13 @@ from sandbox.docker import DockerEnvironment
 from sandbox.environment import EnvironmentSpec, HostLimits, HostSpec
 from sandbox.hosts.daemon import daemon
 from sandbox.isolation import Bind, create_request, differences, seccomp_profile
+from sandbox.world.world import container_request
 
 HOST = HostSpec("agent", "web01", limits=HostLimits(memory_mb=200, cpus=0.5, pids=99, disk_mb=16))
 BINDS = (Bind("/run/x/tmp", "/tmp", False), Bind("/run/x/etc/hosts", "/etc/hosts", True))
+
+
+CONFIGURED = ("Hostname", "User", "Entrypoint", "Cmd", "WorkingDir", "Env", "Tty", "OpenStdin")
 
 
 def request() -> dict[str, Any]:
@@ -26,7 +31,7 @@ def request() -> dict[str, Any]:
 def inspected(asked: dict[str, Any]) -> dict[str, Any]:
     """What a daemon that did as it was asked would say."""
     found = copy.deepcopy(asked)
-    config = {name: found[name] for name in ("Hostname", "User", "Entrypoint", "Tty", "OpenStdin")}
+    config = {name: found[name] for name in CONFIGURED}
     mounts = [
         {"Source": m["Source"], "Destination": m["Target"], "RW": not m.get("ReadOnly")} for m in found["HostConfig"]["Mounts"]
     ]
@@ -62,14 +67,20 @@ def test_nothing_is_given_that_was_not_meant() -> None:
     assert asked["User"] != "0:0"
 
 
-def test_a_container_as_asked_has_no_differences() -> None:
-    asked = request()
+def worlds() -> dict[str, Any]:
+    return container_request("sha256:1", Path("/run/x/share"), {"belljar": "1"})
+
+
+@pytest.mark.parametrize("asking", [request, worlds])
+def test_a_container_as_asked_has_no_differences(asking: Callable[[], dict[str, Any]]) -> None:
+    asked = asking()
     assert differences(asked, inspected(asked)) == []
     spelled = inspected(asked)
     spelled["HostConfig"]["SecurityOpt"] = ["no-new-privileges:true", asked["HostConfig"]["SecurityOpt"][1]]
     assert differences(asked, spelled) == []
 
 
+@pytest.mark.parametrize("asking", [request, worlds])
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -85,15 +96,22 @@ def test_a_container_as_asked_has_no_differences() -> None:
         (("HostConfig", "Devices"), [{"PathOnHost": "/dev/kvm"}]),
         (("HostConfig", "DeviceRequests"), [{"Count": 1}]),
         (("HostConfig", "Binds"), ["/:/host"]),
+        (("HostConfig", "UsernsMode"), "host"),
+        (("HostConfig", "UTSMode"), "host"),
+        (("HostConfig", "IpcMode"), "host"),
+        (("HostConfig", "CgroupnsMode"), "host"),
         (("Config", "User"), "0:0"),
+        (("Config", "Env"), ["PATH=/tmp", "LD_PRELOAD=/tmp/x.so"]),
+        (("Config", "Cmd"), ["/bin/sh"]),
+        (("Config", "WorkingDir"), "/tmp"),
         (("Image",), "sha256:2"),
         (("Mounts",), []),
         (("Mounts",), [{"Source": "/", "Destination": "/host", "RW": True}]),
         (("NetworkSettings", "Networks"), {"bridge": {}}),
     ],
 )
-def test_any_difference_is_found(path: tuple[str, ...], value: object) -> None:
-    asked = request()
+def test_any_difference_is_found(asking: Callable[[], dict[str, Any]], path: tuple[str, ...], value: object) -> None:
+    asked = asking()
     found = inspected(asked)
     place = found
     for name in path[:-1]:

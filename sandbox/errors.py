@@ -5,10 +5,12 @@ A bad trial is data, not a crash: inside a trial these become `error` events and
 
     BelljarError
     ├── UsageError              the caller: wrong flag, unknown name, a folder of another study     exit 2
-    │   └── ScenarioError       the author: file, line, what is wrong and the fix                   exit 2
+    │   ├── ScenarioError       the author: file, line, what is wrong and the fix                   exit 2
+    │   └── TooLarge            a ledger of more bytes or values than are loaded                    exit 2
     ├── NotReadyError           the machine: no Docker, no rights, no image, no disk                exit 3
     ├── InfrastructureError     the machine, during a trial: daemon, container, disk, sensor        exit 3
     │   ├── EnvironmentDied     the container or its world is gone
+    │   ├── EventTooLarge       an event that nobody would read back: nothing was written
     │   └── ContainmentError    a probe REACHED, or the container differs from what was asked
     ├── ModelError              the provider: an answer could not be had                            exit 3
     │   ├── ModelRejected       bad key, unknown model: asking again is useless, the run stops
@@ -71,6 +73,10 @@ class ScenarioError(UsageError):
         return "\n  also ".join([super().__str__(), *self.others])
 
 
+class TooLarge(UsageError):
+    """A ledger has more bytes or values than are loaded; what reads it a line at a time still can."""
+
+
 class NotReadyError(BelljarError):
     """The machine lacks something: Docker, an image, rights, disk space, a package."""
 
@@ -85,6 +91,10 @@ class InfrastructureError(BelljarError):
 
 class EnvironmentDied(InfrastructureError):
     """The container, its world or the daemon is gone; no further call can be made."""
+
+
+class EventTooLarge(InfrastructureError):
+    """An event's line would be longer than any reader takes; nothing of it was written."""
 
 
 class ContainmentError(InfrastructureError):

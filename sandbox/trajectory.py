@@ -10,25 +10,35 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from sandbox.errors import IntegrityError, UsageError
+from sandbox.errors import IntegrityError, TooLarge, UsageError
 from sandbox.events import Content, Event, Header, StopReason, ToolCalled, ToolReturned, TrialFinished, TrialStarted
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
-from sandbox.record.line import decode, read
+from sandbox.record.line import MAX_LINE, decode, lines_of, read
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_LEDGER = 256 * 1024 * 1024
+"""Bytes of the largest ledger that is loaded: of usual events about 300,000, which take a gigabyte."""
+
+MAX_VALUES = 12_000_000
+"""JSON values of the densest: as many as a ledger of usual events and `MAX_LEDGER` bytes has. Three bytes can be one."""
+
+
 B = TypeVar("B", bound=BaseModel)
 _HEADER = b'{"header":'
 _LAST_LINE = 64 * 1024
+_CHUNK = 1024 * 1024
 
 
 class CallRecord(NamedTuple):
@@ -54,17 +64,36 @@ class Trajectory:
 
     @classmethod
     def load(cls, path: Path | str) -> Trajectory:
-        """Read a ledger file, an attempt's folder, or a trial's (its latest attempt). Raises UsageError where there is none."""
+        """Read a ledger file, an attempt's folder, or a trial's (its latest attempt).
+
+        Raises UsageError where there is none, TooLarge where it has more than `MAX_LEDGER` bytes or `MAX_VALUES` values.
+        """
         layout = find_attempt(Path(path))
-        return cls.read(_bytes(layout.ledger), layout)
+        with _opened(layout.ledger) as file:
+            return cls._of(file, layout)
 
     @classmethod
     def read(cls, data: bytes, layout: AttemptLayout | str = "-") -> Trajectory:
-        """What the bytes of a ledger hold; `layout` says where blobs would lie, or only names the source."""
-        *lines, tail = data.split(b"\n")
-        torn = len(tail)
+        """What the bytes of a ledger hold; `layout` says where blobs would lie, or only names the source.
+
+        Raises TooLarge as `load` does.
+        """
+        place = layout if isinstance(layout, AttemptLayout) else _Elsewhere(Path(os.devnull), Path(layout))
+        return cls._of(BytesIO(data), place)
+
+    @classmethod
+    def _of(cls, file: BinaryIO, layout: AttemptLayout) -> Trajectory:
+        _check_size(file, layout.ledger)
+        torn = 0
         events, problems = [], []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(lines_of(file), 1):
+            if len(line) > MAX_LINE:
+                problems.append(f"line {number} is longer than {MAX_LINE:,} bytes: neither it nor what follows was read")
+                break
+            if not line.endswith(b"\n"):
+                torn = len(line)
+                problems.append(f"{torn:,} bytes of an unfinished line follow line {number - 1}")
+                break
             try:
                 event, problem = read(decode(line))
             except ValueError as error:
@@ -73,10 +102,7 @@ class Trajectory:
             events.append(event)
             if problem is not None:
                 problems.append(f"line {number} (seq {event.seq}): {problem}")
-        if torn:
-            problems.append(f"{torn:,} bytes of an unfinished line follow line {len(lines)}")
-        place = layout if isinstance(layout, AttemptLayout) else _Elsewhere(Path(os.devnull), Path(layout))
-        return cls(place, tuple(events), torn, problems)
+        return cls(layout, tuple(events), torn, problems)
 
     @property
     def started(self) -> TrialStarted | None:
@@ -146,12 +172,14 @@ class Trajectory:
 
 def headers(path: Path | str) -> Iterator[Header]:
     """Only the envelopes, several times faster than loading all; lines that do not hold are passed over."""
-    for line in _bytes(find_attempt(Path(path)).ledger).split(b"\n")[:-1]:
-        first = line.split(b"\t", 1)[0]
-        try:
-            yield Header.model_validate(from_json(first[len(_HEADER) : -1]))
-        except ValueError:
-            continue
+    with _opened(find_attempt(Path(path)).ledger) as file:
+        for line in lines_of(file):
+            first = line.split(b"\t", 1)[0]
+            try:
+                if line.endswith(b"\n"):
+                    yield Header.model_validate(from_json(first[len(_HEADER) : -1]))
+            except ValueError:
+                continue
 
 
 def stop_reason(attempt: AttemptLayout) -> StopReason | None:
@@ -169,6 +197,9 @@ def stop_reason(attempt: AttemptLayout) -> StopReason | None:
 def trajectories(path: Path | str) -> Iterator[Trajectory]:
     """Every trial at `path`, one at a time: a ledger, an attempt, a trial, a run (latest attempts, by trial id), or a
     folder of runs. Trials without a ledger are passed over. Raises UsageError where there is nothing of the kind.
+
+    One trial that is too large does not stop those beside it: of a run's, its manifest alone is given, and the reason as
+    a problem, so that it reads as a trial that never ended.
     """
     place = Path(path)
     try:
@@ -176,9 +207,18 @@ def trajectories(path: Path | str) -> Iterator[Trajectory]:
     except UsageError:
         for run in find_runs(place):
             latest = (trial.latest() for trial in run.trials())
-            yield from (Trajectory.load(attempt.ledger) for attempt in latest if attempt and attempt.ledger.is_file())
+            yield from (_load_of_run(attempt) for attempt in latest if attempt and attempt.ledger.is_file())
         return
     yield Trajectory.load(attempt.ledger)
+
+
+def _load_of_run(attempt: AttemptLayout) -> Trajectory:
+    try:
+        return Trajectory.load(attempt.ledger)
+    except TooLarge as error:
+        with _opened(attempt.ledger) as file:
+            first = next(lines_of(file))
+        return replace(Trajectory.read(first, attempt), problems=[error.message])
 
 
 def load_frame(path: Path | str) -> pd.DataFrame:
@@ -243,11 +283,25 @@ class _Elsewhere(AttemptLayout):
         return self.file
 
 
-def _bytes(ledger: Path) -> bytes:
+@contextmanager
+def _opened(ledger: Path) -> Iterator[BinaryIO]:
     try:
-        return ledger.read_bytes()
+        with ledger.open("rb") as file:
+            yield file
     except OSError as error:
         raise UsageError(f"{ledger} cannot be read: {error.strerror}.") from error
+
+
+def _check_size(file: BinaryIO, ledger: Path) -> None:
+    """Counts values only where there are bytes for too many of them. Raises UsageError."""
+    size, values = file.seek(0, os.SEEK_END), 0
+    file.seek(0)
+    if MAX_VALUES < size <= MAX_LEDGER:
+        values = sum(chunk.count(sign) for chunk in iter(lambda: file.read(_CHUNK), b"") for sign in b",[{")
+        file.seek(0)
+    if size > MAX_LEDGER or values > MAX_VALUES:
+        what = f"{values:,} values; at most {MAX_VALUES:,}" if values else f"{size:,} bytes; at most {MAX_LEDGER:,}"
+        raise TooLarge(f"{ledger} holds {what} are loaded.", "`belljar verify` proves a ledger of any size.")
 
 
 def _sentence(error: Exception) -> str:

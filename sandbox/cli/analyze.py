@@ -15,7 +15,7 @@ from analysis.verdict import TrialVerdict, explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.report import beside, judge_whole
 from sandbox.errors import UsageError
-from sandbox.trajectory import Trajectory, trajectories
+from sandbox.trajectory import MAX_LEDGER, Trajectory, trajectories
 
 
 def analyze(
@@ -32,7 +32,7 @@ def analyze(
     json_output: JsonFlag = False,
 ) -> None:
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
-    loaded = [Trajectory.read(sys.stdin.buffer.read(), "-")] if str(path) == "-" else trajectories(path)
+    loaded = [Trajectory.read(sys.stdin.buffer.read(MAX_LEDGER + 1), "-")] if str(path) == "-" else trajectories(path)
     chosen = _rules(rules or [])
     verdicts = beside(path, [_judged(trajectory, chosen) for trajectory in loaded])
     summary = summarise(verdicts, run=str(path))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
 
-from sandbox.errors import NotReadyError, UsageError
+from sandbox.errors import EventTooLarge, NotReadyError, UsageError
 from sandbox.events import (
     Body,
     Content,
@@ -45,7 +45,7 @@ from sandbox.record.ledger import Ledger, now
 MAX_TRIALS = 20_000
 MAX_CLAIM = 1024 * 1024
 _NOTHING_SEEN = "nothing was watched: the trial was recorded elsewhere and imported"
-_KINDS = ("files", "opens", "processes", "network", "services", "canaries")
+_KINDS = ("files", "passing", "opens", "processes", "network", "connections", "services", "canaries")
 _EXCERPT = 256
 
 
@@ -106,6 +106,8 @@ async def write_run(recognised: Recognised, source: SourceFile, out: Path) -> Im
     except BaseException as error:
         shutil.rmtree(partial.root, ignore_errors=True)
         shutil.rmtree(run_anchors(run), ignore_errors=True)
+        if isinstance(error, EventTooLarge):
+            raise UsageError(f"{source.name}: {error.message}", "Shorten its longest message.") from error
         if isinstance(error, OSError):
             raise NotReadyError(f"The import cannot be written to {out}: {error.strerror}.") from error
         raise

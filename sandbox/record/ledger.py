@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import aiofiles
 
-from sandbox.errors import InfrastructureError, IntegrityError, NotReadyError, UsageError
+from sandbox.errors import EventTooLarge, InfrastructureError, IntegrityError, NotReadyError, TooLarge, UsageError
 from sandbox.events import (
     Body,
     CanaryEffect,
@@ -42,7 +42,7 @@ from sandbox.limits import Spent
 from sandbox.record.anchors import Anchor, AnchorFile, AnchorKey, make_state_folder
 from sandbox.record.blobs import KEEP_LIMIT, BlobStore
 from sandbox.record.layout import AttemptLayout
-from sandbox.record.line import START, encode
+from sandbox.record.line import MAX_LINE, START, encode
 from sandbox.record.verify import VerifyReport, verify
 from sandbox.trajectory import Trajectory
 
@@ -135,7 +135,10 @@ class Ledger:
         await self.close()
 
     async def append(self, draft: Draft) -> Event:
-        """Write one event; on return it is in the file. Raises InfrastructureError where it could not be written."""
+        """Write one event; on return it is in the file.
+
+        Raises InfrastructureError where it could not be written, EventTooLarge among them.
+        """
         return (await self.append_many((draft,)))[0]
 
     async def append_many(self, drafts: Sequence[Draft]) -> list[Event]:
@@ -270,6 +273,8 @@ class Ledger:
             else:
                 self._searched = count
             line, head = encode(header, body, self.salt)
+            if len(line) > MAX_LINE:
+                raise EventTooLarge(f"A {body.kind} event of {len(line):,} bytes is too long; {MAX_LINE:,} is the most.")
             events.append(Event(header, body, head))
             lines.append(line)
             count, size = count + 1, size + len(line)
@@ -289,19 +294,26 @@ async def close_interrupted(attempt: AttemptLayout, *, clock: Clock = now) -> Tr
     error event. Returns the closing body, None where the trial's end had been recorded already. Idempotent.
 
     Raises UsageError where another process holds the ledger; IntegrityError, changing nothing, where its lines do not
-    hold or are fewer than were anchored; InfrastructureError where it cannot be written.
+    hold, are fewer than were anchored, or more than are loaded; InfrastructureError where it cannot be written.
     """
     ledger = await Ledger._left_open(attempt, clock)
     try:
         report = await asyncio.to_thread(verify, attempt.ledger, blobs=False)
         if report.status in ("broken", "cut"):
             raise IntegrityError(f"{attempt.ledger} cannot be closed: {report.problems[0]}.", place=str(attempt.ledger))
-        left = await asyncio.to_thread(Trajectory.load, attempt.ledger)
+        left = await asyncio.to_thread(_load, attempt)
         torn = await asyncio.to_thread(_set_torn_aside, attempt, left.torn)
         await ledger._go_on_after(report, left)
         return None if left.complete else await _finish(ledger, left, report, torn)
     finally:
         await ledger.close()
+
+
+def _load(attempt: AttemptLayout) -> Trajectory:
+    try:
+        return Trajectory.load(attempt.ledger)
+    except TooLarge as error:
+        raise IntegrityError(f"{attempt.ledger} cannot be closed: {error.message}", place=str(attempt.ledger)) from error
 
 
 async def _finish(ledger: Ledger, left: Trajectory, report: VerifyReport, torn: bytes) -> TrialFinished:
@@ -345,8 +357,9 @@ def _set_torn_aside(attempt: AttemptLayout, size: int) -> bytes:
     if not size:
         return b""
     try:
-        torn = attempt.ledger.read_bytes()[-size:]
-        with attempt.torn.open("ab") as file:
+        with attempt.ledger.open("rb") as ledger, attempt.torn.open("ab") as file:
+            ledger.seek(-size, os.SEEK_END)
+            torn = ledger.read()
             file.write(torn)
     except OSError as error:
         raise InfrastructureError(f"{attempt.torn} cannot be written: {error.strerror}.") from error

@@ -30,10 +30,10 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, BinaryIO, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
@@ -42,6 +42,9 @@ from sandbox.events import Body, Content, Event, FileState, Header, KnownBody, M
 
 START = "0" * 64
 """`prev` of the first line."""
+
+MAX_LINE = 16 * 1024 * 1024
+"""Bytes of the longest line, its line feed included: no more is written, and no more is held of what somebody else wrote."""
 
 WITHHELD = "[withheld]"
 
@@ -72,6 +75,17 @@ def encode(header: Header, body: Body, salt: Callable[[int], bytes] = os.urandom
         cleaned = {_clean(name): _clean(value) for name, value in _fields(body).items()}
         header = Header.model_validate({name: _clean(value) for name, value in dict(header).items()})
         return _encode(header, _Cleaned(body, cleaned), salt)
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a ledger with their line feeds, one at a time; the last may lack it.
+
+    One that is longer than `MAX_LINE` comes as its first `MAX_LINE + 1` bytes, and ends them.
+    """
+    while text := file.readline(MAX_LINE + 1):
+        yield text
+        if len(text) > MAX_LINE:
+            return
 
 
 def decode(line: bytes) -> Line:

@@ -6,10 +6,10 @@ and head and count against the anchor that this machine keeps outside the run (`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from sandbox.events import Content, Frozen
 from sandbox.record.anchors import Anchor, AnchorKey, is_digest, look_up, run_anchors
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
-from sandbox.record.line import MODELS, START, Line, check, contents
+from sandbox.record.line import MAX_LINE, MODELS, START, Line, check, contents, lines_of
 from sandbox.trajectory import find_attempt, find_runs
 
 Status = Literal["ok", "broken", "cut", "unanchored_tail", "unanchored"]
@@ -129,15 +129,16 @@ class _Chain:
             self.at_anchor = line.hash
 
 
-def _follow(file: Iterable[bytes], layout: AttemptLayout, blobs: BlobStore | None) -> _Chain:
+def _follow(file: BinaryIO, layout: AttemptLayout, blobs: BlobStore | None) -> _Chain:
     """Go along the lines until one does not hold, or to the end."""
     key = AnchorKey(layout.run, layout.trial, layout.number)
     chain = _Chain(key, look_up(key))
-    for seq, text in enumerate(file):
-        if not text.endswith(b"\n"):
+    for seq, text in enumerate(lines_of(file)):
+        if len(text) <= MAX_LINE and not text.endswith(b"\n"):
             chain.torn = len(text)
             break
         try:
+            _check_length(text)
             line = check(text[:-1])
             _check_place(line, seq, chain.head)
             if blobs is not None and b'"stored":true' in text:
@@ -190,6 +191,11 @@ def _against_anchor(chain: _Chain) -> tuple[Status, FirstBad | None]:
         why = "it was added after the ledger was closed"
         return "broken", FirstBad(seq=anchor.lines, line=anchor.lines + 1, why=why)
     return ("unanchored_tail" if beyond else "ok"), None
+
+
+def _check_length(text: bytes) -> None:
+    if len(text) > MAX_LINE:
+        raise ValueError(f"it is longer than {MAX_LINE:,} bytes: no line is")
 
 
 def _check_place(line: Line, seq: int, prev: str) -> None:

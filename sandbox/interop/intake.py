@@ -22,6 +22,7 @@ from pydantic_core import from_json
 from sandbox.errors import UsageError
 
 MAX_FILE = 256 * 1024 * 1024
+MAX_UNPACKED = 4 * 1024 * 1024 * 1024
 MAX_DOCUMENT = 64 * 1024 * 1024
 MAX_VALUES = 6_000_000
 MAX_ENTRIES = 100_000
@@ -71,6 +72,18 @@ def gunzip(data: bytes, what: str) -> bytes:
 
 def parse(data: bytes, what: str) -> Any:
     """One JSON document. Raises UsageError, naming `what`, where it is not JSON, or has too many bytes, values or levels."""
+    check_bounds(data, what)
+    try:
+        return from_json(data)
+    except ValueError as error:
+        reason = error
+    if b"\\ud" in data or b"\\uD" in data:
+        return _parse_surrogates(data, what)
+    raise UsageError(f"{what} is not valid JSON: {_short(reason)}.") from reason
+
+
+def check_bounds(data: bytes, what: str) -> None:
+    """Whether so much JSON may be held at once, as one document or as many lines. Raises UsageError."""
     if len(data) > MAX_DOCUMENT:
         raise UsageError(
             f"{what} has {len(data):,} bytes of JSON in one piece; at most {MAX_DOCUMENT:,} are read.",
@@ -79,13 +92,6 @@ def parse(data: bytes, what: str) -> Any:
     values = data.count(b",") + data.count(b"[") + data.count(b"{")
     if values > MAX_VALUES:
         raise UsageError(f"{what} holds about {values:,} values; at most {MAX_VALUES:,} are read.", "Split it.")
-    try:
-        return from_json(data)
-    except ValueError as error:
-        reason = error
-    if b"\\ud" in data or b"\\uD" in data:
-        return _parse_surrogates(data, what)
-    raise UsageError(f"{what} is not valid JSON: {_short(reason)}.") from reason
 
 
 def _parse_surrogates(data: bytes, what: str) -> Any:
@@ -101,8 +107,9 @@ def _parse_surrogates(data: bytes, what: str) -> Any:
 class Archive:
     """A zip file of JSON documents, read entry by entry; deflated, stored and zstandard entries.
 
-    Raises UsageError, from the start or on reading, where it is cut, encrypted, holds two entries of one name, more than
-    `MAX_ENTRIES`, or an entry that unpacks to more than `MAX_DOCUMENT` bytes. Nothing is ever written.
+    Raises UsageError, from the start or on reading, where it is cut, encrypted, holds two entries of one name or in one
+    place, more than `MAX_ENTRIES`, an entry that unpacks to more than `MAX_DOCUMENT` bytes, or entries that unpack to more
+    than `MAX_UNPACKED` together. Nothing is ever written.
     """
 
     def __init__(self, data: bytes, what: str) -> None:
@@ -117,6 +124,12 @@ class Archive:
         self._entries = {entry.filename: entry for entry in entries}
         if len(self._entries) != len(entries):
             raise UsageError(f"{what} holds two entries of the same name.", "It was not made by the program it names.")
+        self._check_places(entries)
+        claimed = sum(entry.file_size for entry in entries)
+        if claimed > MAX_UNPACKED:
+            raise UsageError(
+                f"{what} unpacks to {claimed:,} bytes; at most {MAX_UNPACKED:,} are read.", "Split it into several files."
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,6 +151,19 @@ class Archive:
             raise UsageError(f"{what} is not what was packed: size or checksum differ.")
         return data
 
+    def _check_places(self, entries: list[zipfile.ZipInfo]) -> None:
+        """Each entry's bytes are its own: many that share a few unpack to far more than the file could hold."""
+        free = 0
+        for entry in sorted(entries, key=lambda entry: entry.header_offset):
+            if entry.header_offset < free:
+                raise UsageError(f"{self._what} holds two entries in the same place.", "It was made to unpack to too much.")
+            free = self._begin(entry) + entry.compress_size
+
+    def _begin(self, entry: zipfile.ZipInfo) -> int:
+        """Where an entry's packed bytes begin, by its local header."""
+        start = entry.header_offset
+        return start + 30 + sum(int.from_bytes(self._data[start + at : start + at + 2], "little") for at in (26, 28))
+
     def _ordinary(self, entry: zipfile.ZipInfo) -> bytes:
         with self._zip.open(entry) as file:
             return file.read(MAX_DOCUMENT + 1)
@@ -148,7 +174,7 @@ class Archive:
         header = self._data[start : start + 30]
         if len(header) < 30 or header[:4] != b"PK\x03\x04" or entry.flag_bits & 1:
             raise ValueError("its local header is damaged, or it is encrypted")
-        begin = start + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        begin = self._begin(entry)
         packed = self._data[begin : begin + entry.compress_size]
         with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(packed, read_across_frames=True) as frames:
             return frames.read(MAX_DOCUMENT + 1)

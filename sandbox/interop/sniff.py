@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sandbox.errors import UsageError
 from sandbox.interop import atif, inspect_log, langchain_messages, messages, mini_swe_agent, swe_agent
 from sandbox.interop.extras import restore
-from sandbox.interop.intake import SourceFile, gunzip, parse
+from sandbox.interop.intake import MAX_VALUES, SourceFile, check_bounds, gunzip, parse
 from sandbox.interop.transcript import Transcript, listing, mapping, words
 
 READERS: dict[str, Callable[[Any, str], Iterator[Transcript]]] = {
@@ -20,6 +22,7 @@ READERS: dict[str, Callable[[Any, str], Iterator[Transcript]]] = {
     swe_agent.FORMAT: swe_agent.read,
 }
 FORMATS = tuple(READERS)
+_SHOWING = 50
 _ZIP, _GZIP, _ZSTANDARD = b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -49,9 +52,10 @@ def recognise(source: SourceFile, wanted: str = "") -> Recognised:
         )
     if not source.data.strip():
         raise UsageError(f"{source.name} is empty.")
-    lines = _json_lines(source.data)
-    if lines is not None:
-        return _recognise_lines(lines, source.name, wanted)
+    if (count := source.data.count(b"\n")) > MAX_VALUES:
+        raise UsageError(f"{source.name} has {count:,} lines; at most {MAX_VALUES:,} are read.", "Split it.")
+    if _is_json_lines(source.data):
+        return _recognise_lines(source, wanted)
     document = parse(source.data, source.name)
     found = wanted or format_of(document)
     if not found:
@@ -76,34 +80,37 @@ def format_of(document: Any) -> str:
     return next((name for name, shown in signs.items() if shown), "")
 
 
-def _json_lines(data: bytes) -> list[bytes] | None:
-    """The lines of a JSON Lines file, at least two and each an object of its own; None for anything else."""
-    if not data.lstrip().startswith(b"{"):
-        return None
-    lines = [line for line in data.split(b"\n") if line.strip()]
-    if len(lines) < 2 or not all(line.strip().startswith(b"{") and line.strip().endswith(b"}") for line in lines[:50]):
-        return None
-    return lines
+def _is_json_lines(data: bytes) -> bool:
+    """Whether the first lines are at least two, and each an object of its own."""
+    first = [line.strip() for line in islice(_lines(data), _SHOWING)]
+    return len(first) > 1 and all(line.startswith(b"{") and line.endswith(b"}") for line in first)
 
 
-def _recognise_lines(lines: list[bytes], name: str, wanted: str) -> Recognised:
-    first = parse(lines[0], f"{name}: line 1")
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Those that hold something, one at a time: a file of line feeds alone would be many."""
+    return (line.removesuffix(b"\n") for line in BytesIO(data) if line.strip())
+
+
+def _recognise_lines(source: SourceFile, wanted: str) -> Recognised:
+    name = source.name
+    first = parse(next(_lines(source.data)), f"{name}: line 1")
     if "hash" in mapping(first) and "header" in mapping(first):
         raise UsageError(f"{name} is a ledger of Belljar already.", "Work on it as it is; a bundle of it is made with `seal`.")
     if not wanted and isinstance(mapping(first).get("role"), str):
-        document = [parse(line, f"{name}: line {number}") for number, line in enumerate(lines, 1)]
-        whole = b"\n".join(lines)
+        check_bounds(source.data, name)
+        document = [parse(line, f"{name}: line {number}") for number, line in enumerate(_lines(source.data), 1)]
+        whole = b"\n".join(_lines(source.data))
         return Recognised(messages.FORMAT, _restored(_whole_part(messages.read(document, _stem(name)), whole)))
     found = wanted or format_of(first)
     if not found:
         raise UsageError(f"{name} is in no format that is read.", f"Say which it is with --from: {', '.join(FORMATS)}.")
-    return Recognised(found, _read_lines(lines, name, found))
+    return Recognised(found, _read_lines(source, found))
 
 
-def _read_lines(lines: list[bytes], name: str, found: str) -> Iterator[Transcript]:
-    for number, line in enumerate(lines, 1):
-        document = parse(line, f"{name}: line {number}")
-        for transcript in _restored(READERS[found](document, f"{_stem(name)}-{number}"), document):
+def _read_lines(source: SourceFile, found: str) -> Iterator[Transcript]:
+    for number, line in enumerate(_lines(source.data), 1):
+        document = parse(line, f"{source.name}: line {number}")
+        for transcript in _restored(READERS[found](document, f"{_stem(source.name)}-{number}"), document):
             transcript.part, transcript.part_name = line, f"line {number}"
             yield transcript
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from sandbox.errors import IntegrityError, UsageError
 from sandbox.interop import FORMATS, import_file
-from sandbox.interop.intake import MAX_DOCUMENT, MAX_VALUES, SourceFile, parse
+from sandbox.interop.intake import MAX_DOCUMENT, MAX_UNPACKED, MAX_VALUES, SourceFile, parse
 from sandbox.interop.sniff import READERS, recognise
 from sandbox.record.anchors import state_folder
 from sandbox.record.verify import verify
@@ -97,6 +97,36 @@ def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
         import_file(file, tmp_path / "runs")
 
 
+def archive_with(change: Callable[[list[zipfile.ZipInfo]], None], samples: int) -> bytes:
+    """An archive whose directory says what `change` makes of it."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("header.json", header())
+        for number in range(samples):
+            archive.writestr(f"samples/{number}.json", SAMPLE)
+        change(archive.infolist())
+    return packed.getvalue()
+
+
+def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    def share(entries: list[zipfile.ZipInfo]) -> None:
+        entries[2].header_offset = entries[1].header_offset
+
+    (tmp_path / "shared.eval").write_bytes(archive_with(share, 2))
+    with pytest.raises(UsageError, match="in the same place"):
+        import_file(tmp_path / "shared.eval", tmp_path / "runs")
+
+
+def test_entries_that_unpack_to_too_much_together_are_refused(tmp_path: Path) -> None:
+    def claim(entries: list[zipfile.ZipInfo]) -> None:
+        for entry in entries:
+            entry.file_size = MAX_DOCUMENT
+
+    (tmp_path / "large.eval").write_bytes(archive_with(claim, MAX_UNPACKED // MAX_DOCUMENT))
+    with pytest.raises(UsageError, match=f"at most {MAX_UNPACKED:,}"):
+        import_file(tmp_path / "large.eval", tmp_path / "runs")
+
+
 def test_a_failure_in_the_middle_leaves_no_run(tmp_path: Path) -> None:
     file = tmp_path / "half.eval"
     file.write_bytes(zipped({"header.json": header(), "samples/1.json": SAMPLE, "samples/2.json": b"{cut"}))
@@ -142,21 +172,43 @@ def test_more_turns_than_the_bound_are_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_the_densest_document_that_is_read_stays_within_a_gigabyte(tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "from sandbox.interop.intake import MAX_VALUES, parse\n"
-        "from sandbox.errors import UsageError\n"
-        "parse(b'[' + b'[],' * (MAX_VALUES // 2 - 2) + b'[]]', 'dense')\n"
-    )
+def within_a_gigabyte(script: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
     limit = 1024 * 1024 * 1024
-    done = subprocess.run(
-        [sys.executable, "-c", script],
+    return subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         capture_output=True,
         check=False,
     )
+
+
+def test_the_densest_document_that_is_read_stays_within_a_gigabyte() -> None:
+    script = (
+        "from sandbox.interop.intake import MAX_VALUES, parse\nparse(b'[' + b'[],' * (MAX_VALUES // 2 - 2) + b'[]]', 'dense')\n"
+    )
+    done = within_a_gigabyte(script)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+DENSE = b'{"role":"assistant","content":[' + b"{}," * 99_999 + b"{}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (DENSE * 110, b"values; at most"),
+        (b"{}\n" * 2 + b"\n" * 250_000_000, b"lines; at most"),
+        (b"{}\n" * 4_000_000, b"format"),
+    ],
+    ids=["dense messages", "empty lines", "empty objects"],
+)
+def test_many_lines_in_few_packed_bytes_are_refused_within_a_gigabyte(data: bytes, why: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl.gz"
+    file.write_bytes(gzip.compress(data, 1))
+    script = "import sys\nfrom sandbox.cli import main\nmain(['import', *sys.argv[1:]])\n"
+    done = within_a_gigabyte(script, file, "--out", tmp_path / "runs")
+    assert done.returncode == 2, done.stderr[-500:]
+    assert why in done.stderr
 
 
 JSON = st.recursive(

@@ -81,6 +81,7 @@ class Host:
         self.container = await engine.create(request, f"Creating host {name}")
         self.init = await start_as_asked(engine, self.container, request, f"host {name}")
         self.processes = Processes(self.init)
+        self.sensor.processes = self.processes.ids
         self.facts = HostFacts(self.spec.hostname, image, runtime, self.spec.address, engine.versions)
 
     async def furnish(self) -> None:

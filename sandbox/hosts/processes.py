@@ -39,7 +39,7 @@ class Processes:
 
     def __init__(self, init: int) -> None:
         self.init = init
-        self._group = _group_of(init)
+        self._group = control_group(init)
         self._first = process(init)
 
     def init_lives(self) -> bool:
@@ -49,12 +49,13 @@ class Processes:
     def alive(self) -> frozenset[Process]:
         """All that run now, zombies left out."""
         found = set()
-        for pid in self._pids():
+        for pid in self.ids():
             if (status := _status(pid)) is not None and status.state not in "ZX":
                 found.add(Process(pid, status.started))
         return frozenset(found)
 
-    def _pids(self) -> list[int]:
+    def ids(self) -> list[int]:
+        """Of all that have not been waited for, zombies among them, whose threads may live on."""
         try:
             return [int(line) for line in (self._group / "cgroup.procs").read_text().split()]
         except OSError:
@@ -66,7 +67,7 @@ class Processes:
 
     def asleep(self) -> bool:
         """Whether every process waits for something to happen: none runs, wants to run, or waits for a disk."""
-        return all((status := _status(pid)) is None or status.state in "SZXT" for pid in self._pids())
+        return all((status := _status(pid)) is None or status.state in "SZXT" for pid in self.ids())
 
     def born_of(self, shell: int, before: Collection[Process]) -> list[Process]:
         """Those begun since `before` was taken that descend from `shell`, or whose parent has gone, so that `init` has them.
@@ -177,14 +178,15 @@ def _switches(pid: int) -> int:
     return total
 
 
-def _group_of(pid: int) -> Path:
+def control_group(pid: int, controller: str = "pids") -> Path:
+    """The folder of the control group that bounds a process in this respect. Raises EnvironmentDied if it has gone."""
     try:
         lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
     except OSError as error:
         raise EnvironmentDied(f"The container's first process ({pid}) is gone.") from error
     root = Path("/sys/fs/cgroup")
     for _, controllers, path in lines:
-        if "pids" in controllers.split(","):
-            return root / "pids" / path.lstrip("/")
+        if controller in controllers.split(","):
+            return root / controller / path.lstrip("/")
     unified = next(path for number, _, path in lines if number == "0").lstrip("/")
     return root / unified if (root / unified).is_dir() else root / "unified" / unified

@@ -1,7 +1,9 @@
 """The portable sensor of files: what changed in a host's trees between two looks, from outside, with content.
 
 It walks the trees with descriptors only and never follows a symlink, so nothing an agent leaves behind leads it elsewhere.
-A file is read again only if its inode, size, mode or one of its times differs, change time included, which no user can set.
+A file is read again only if its inode, size, mode or one of its times differs, change time included, which no user can set -
+or if those may tell nothing: it had changed so shortly before the last look that the clock's next tick was yet to come, or some
+process holds it mapped, or did when the last look ended.
 
 What it cannot see, and says by what it covers: files that came and went between two looks, who did it, and in which order.
 """
@@ -12,7 +14,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sandbox.events import FileEffect, FileState
@@ -20,11 +22,15 @@ from sandbox.hosts.rooted import open_below
 from sandbox.hosts.trees import file_type
 from sandbox.replay.moments import without_moments
 from sandbox.sensors.changes import NAME, WHOLE_BYTES, Changes, Entry, Keep, Snapshot, in_memory, shown
+from sandbox.sensors.mappings import held
 
 _DEEPEST = 128
 _TIMELESS_BYTES = 256 * 1024
 _EARLIER = 60.0
 """Seconds before the sensor was made that still count as the trial's own time."""
+
+_TICK_NS = 20_000_000
+"""Longer than the clock by which files are stamped stands still."""
 
 
 class TreeSensor:
@@ -34,13 +40,25 @@ class TreeSensor:
         root: the folder that stands for the host's "/".
         trees: absolute paths inside the host.
         keep: where contents go.
+        processes: the ids of those that may hold files mapped.
     """
 
-    def __init__(self, root: Path, trees: Sequence[str], keep: Keep = in_memory) -> None:
+    def __init__(
+        self,
+        root: Path,
+        trees: Sequence[str],
+        keep: Keep = in_memory,
+        processes: Callable[[], Iterable[int]] = tuple,
+    ) -> None:
         self._root = root
         self._trees = tuple(os.fsencode(tree) for tree in trees)
         self._changes = Changes(keep, self._content)
+        self.processes = processes
         self._known: dict[bytes, Entry] = {}
+        self._began = 0
+        self._unsure: frozenset[tuple[int, int]] = frozenset()
+        self._fresh: set[tuple[int, int]] = set()
+        self._devices: set[int] = set()
         self._since = time.time() - _EARLIER
         self.gaps: list[str] = []
         """Why part of the last look is missing, one sentence each; empty when it was whole."""
@@ -62,14 +80,24 @@ class TreeSensor:
         """Everything that lies there now, without counting as a look."""
         found: dict[bytes, Entry] = {}
         self.gaps = []
+        self._began, self._fresh = time.time_ns(), set()
         root = os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            self._unsure |= self._held()
             for tree in self._trees:
                 self._enter(root, tree, found)
+            self._unsure = self._held() | self._fresh
         finally:
             os.close(root)
         self._known = found
         return found
+
+    def _held(self) -> frozenset[tuple[int, int]]:
+        try:
+            return held(self.processes(), self._devices)
+        except TimeoutError as error:
+            self.gaps.append(str(error.strerror))
+            return frozenset()
 
     def _enter(self, root: int, tree: bytes, found: dict[bytes, Entry]) -> None:
         try:
@@ -77,7 +105,9 @@ class TreeSensor:
         except OSError as error:
             self._missed(tree, error, found)
             return
-        found[tree] = self._entry(tree, os.fstat(fd), -1, b"")
+        status = os.fstat(fd)
+        self._devices.add(status.st_dev)
+        found[tree] = self._entry(tree, status, -1, b"")
         self._walk(fd, tree, found, 1)
 
     def _walk(self, folder: int, path: bytes, found: dict[bytes, Entry], depth: int) -> None:
@@ -118,8 +148,11 @@ class TreeSensor:
         own = (status.st_mode, status.st_uid, status.st_gid)
         stamp = own if kind == "directory" else (*own, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         known = self._known.get(path)
-        if known is not None and known.inode == status.st_ino and known.stamp == stamp:
+        same = known is not None and known.inode == status.st_ino and known.stamp == stamp
+        if known is not None and same and (kind != "file" or (status.st_dev, status.st_ino) not in self._unsure):
             return known
+        if status.st_ctime_ns > self._began - _TICK_NS:
+            self._fresh.add((status.st_dev, status.st_ino))
         sha256, timeless = self._digests(folder, name, status.st_size) if kind == "file" else (None, None)
         state = FileState(
             type=kind,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sandbox.sensors import looks, mappings
 from sandbox.sensors.changes import WHOLE_BYTES, state_lines
 from sandbox.sensors.looks import TreeSensor
+from sandbox.sensors.mappings import held
 
 
 @pytest.fixture
@@ -70,6 +76,86 @@ def test_a_change_with_size_and_times_put_back_is_seen(tree: Path) -> None:
     assert effect.action == "modified"
     assert effect.diff is not None
     assert "-one\n+ONE\n" in effect.diff.text
+
+
+@pytest.fixture
+def in_memory_tree(tree: Path) -> Iterator[Path]:
+    """On a file system as a host's trees are: in memory."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tree / "srv/app"], check=True)
+    (tree / "srv/app/a").write_bytes(bytes(4096))
+    yield tree
+    subprocess.run(["umount", "-l", tree / "srv/app"], check=True)
+
+
+@pytest.mark.docker  # needs what the daemon needs: root on the host
+def test_a_lasting_change_through_a_held_mapping_is_seen_although_no_time_differs(in_memory_tree: Path) -> None:
+    sensor, file = TreeSensor(in_memory_tree, ("/srv/app",), processes=lambda: [os.getpid()]), in_memory_tree / "srv/app/a"
+    with file.open("r+b") as opened:
+        mapping = mmap.mmap(opened.fileno(), 4096)
+    mapping[0:5] = b"first"
+    time.sleep(0.05)
+    sensor.start()
+    before = file.stat()
+    mapping[0:5] = b"other"
+    assert (file.stat().st_mtime_ns, file.stat().st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+    assert [(e.action, e.content and e.content.text[:5]) for e in sensor.look()] == [("modified", "other")]
+    digest = state_lines(sensor.snapshot())
+    mapping[0:5] = b"third"
+    mapping.close()
+    assert state_lines(sensor.snapshot()) != digest, "it was held as the last look ended"
+    assert seen(sensor) == [("modified", "/srv/app/a")]
+
+
+@pytest.mark.docker
+def test_a_file_mapped_for_reading_is_not_read_again_and_one_that_may_become_writable_is(in_memory_tree: Path) -> None:
+    file = in_memory_tree / "srv/app/a"
+    device, inode = file.stat().st_dev, file.stat().st_ino
+    for mode, told in (("r+b", {(device, inode)}), ("rb", set())):
+        with file.open(mode) as opened, mmap.mmap(opened.fileno(), 4096, prot=mmap.PROT_READ):
+            assert held([os.getpid()], {device}) == told
+            assert held([os.getpid()], {device + 1}) == held([], {device}) == frozenset()
+
+
+@pytest.mark.docker
+def test_a_mapping_of_a_process_whose_first_thread_has_ended_counts(in_memory_tree: Path) -> None:
+    program = (
+        "import ctypes, mmap, sys, threading, time\n"
+        "file = open(sys.argv[1], 'r+b')\n"
+        "held = mmap.mmap(file.fileno(), 0)\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "print('ready', flush=True)\n"
+        "ctypes.CDLL(None).syscall(60, 0)\n"
+    )
+    file = in_memory_tree / "srv/app/a"
+    with subprocess.Popen([sys.executable, "-c", program, file], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while not Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].startswith(" Z"):
+            time.sleep(0.01)
+        assert held([process.pid], {file.stat().st_dev}) == {(file.stat().st_dev, file.stat().st_ino)}
+        process.kill()
+
+
+def test_mappings_without_end_are_a_gap(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mappings, "SECONDS", -1.0)
+    sensor = TreeSensor(tree, ("/srv/app",), processes=lambda: [os.getpid()])
+    sensor.start()
+    assert "mappings" in sensor.gaps[0]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(("tick", "told"), [(10**11, [("modified", "/srv/app/a")]), (0, [])])
+def test_what_changed_just_before_a_look_is_read_again_since_its_times_may_stand_still(
+    in_memory_tree: Path, monkeypatch: pytest.MonkeyPatch, tick: int, told: list[tuple[str, str]]
+) -> None:
+    """A mapping of which the sensor is not told stands for a second edit within one tick of the clock."""
+    monkeypatch.setattr(looks, "_TICK_NS", tick)
+    with (in_memory_tree / "srv/app/a").open("r+b") as opened, mmap.mmap(opened.fileno(), 4096) as mapping:
+        mapping[0:5] = b"first"
+        time.sleep(0.05)
+        sensor = watching(in_memory_tree)
+        mapping[0:5] = b"other"
+        assert seen(sensor) == told
 
 
 def test_an_edit_that_replaces_the_file_is_a_modification(tree: Path) -> None:

@@ -76,6 +76,34 @@ async def test_opens_outside_of_every_tree_are_not_promised() -> None:
     assert "/etc/passwd" in said.detail
 
 
+async def test_a_job_that_changes_a_file_through_memory_which_it_holds_is_seen_in_each_call() -> None:
+    program = (
+        "import mmap, os\n"
+        "file = os.open('/srv/ops/stop.sh', os.O_RDWR)\n"
+        "held = mmap.mmap(file, 0)\n"
+        "held[0:1] = b'#'\n"
+        "for line in open('go'):\n"
+        "    held[2:3] = line[:1].encode()\n"
+        "    os.write(os.open('done', os.O_WRONLY), b'.')\n"
+        "os.write(os.open('done', os.O_WRONLY), b'.')\n"
+    )
+    async with watched() as inside:
+        await inside.environment.effects()
+        await inside.environment.write("/tmp/job.py", program.encode())
+        await inside.call("mkfifo go done; python3 -I /tmp/job.py & exec 7> go")
+        digests = [await inside.environment.digest()]
+        told = []
+        for turn in ("a", "b", "c"):
+            told.append(await inside.call(f"echo {turn} >&7; head -c 1 done > /dev/null"))
+            digests.append(await inside.environment.digest())
+        told.append(await inside.call("echo d >&7; head -c 1 done > /dev/null; exec 7>&-; head -c 1 done > /dev/null; wait"))
+    changed = [
+        d.body for drafts in told for d in drafts if isinstance(d.body, FileEffect) and d.body.path == "/srv/ops/stop.sh"
+    ]
+    assert [(c.action, c.content and c.content.text[:4]) for c in changed] == [("modified", f"#!{turn}b") for turn in "abcd"]
+    assert len({parts["files:agent"] for _, parts in digests}) == 4
+
+
 async def test_a_folder_too_deep_for_the_look_acquits_nobody_although_live_sensors_listen() -> None:
     async with watched() as inside:
         said = states(await inside.environment.effects())

@@ -12,7 +12,9 @@ from analysis.indicators.trial import KINDS
 from analysis.sigma import read_rule, try_example
 from analysis.study import COMPETENCE_FLOOR
 from tests.analysis.adversarial.negatives import NEGATIVES
+from tests.analysis.adversarial.negatives_2 import NEGATIVES_2
 from tests.analysis.adversarial.positives import POSITIVES
+from tests.analysis.adversarial.positives_2 import POSITIVES_2
 
 CARD = (Path(__file__).parents[2] / "analysis" / "README.md").read_text("utf-8")
 
@@ -42,3 +44,5 @@ def test_figures_are_the_codes_own() -> None:
     assert f"below {COMPETENCE_FLOOR}" in CARD
     assert f"{len(NEGATIVES)} innocents" in CARD
     assert f"{len(POSITIVES)} disguised acts" in CARD
+    assert f"{len(NEGATIVES_2)} more innocents" in CARD
+    assert f"{len(POSITIVES_2)} more disguised acts" in CARD

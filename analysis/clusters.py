@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics import Interval
+from analysis.statistics import Interval, clopper_pearson
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.95
@@ -36,16 +36,6 @@ def _quantiles(clusters: int, level: float = LEVEL) -> tuple[float, float]:
 
     tail = 1 - (1 - level) / 2
     return float(stats.t.ppf(tail, clusters - 1)), float(stats.norm.ppf(tail))
-
-
-def clopper_pearson(hits: float, trials: float) -> Interval:
-    """The exact binomial interval, which also takes numbers that are not whole."""
-    from scipy.stats import beta  # noqa: PLC0415 - a second to import
-
-    tail = (1 - LEVEL) / 2
-    low = 0.0 if hits <= 0 else float(beta.ppf(tail, hits, trials - hits + 1))
-    high = 1.0 if hits >= trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
-    return Interval(low, high)
 
 
 def clustered_rate(clusters: Sequence[Tally]) -> Interval | None:
@@ -70,24 +60,36 @@ def clustered_rate(clusters: Sequence[Tally]) -> Interval | None:
     return clopper_pearson(rate * effective, effective)
 
 
-def clustered_difference(clusters: Sequence[Sequence[int]]) -> tuple[float, Interval | None]:
-    """The mean of paired differences (-1, 0 or 1) by cluster, and Student's interval with the variance between clusters.
+class Difference(NamedTuple):
+    """A mean difference, its interval, and the two-sided p value of no difference; None where one cluster allows none."""
+
+    mean: float
+    interval: Interval | None
+    p: float | None
+
+
+def clustered_difference(clusters: Sequence[Sequence[float]]) -> Difference:
+    """The mean of paired differences (-1 to 1) by cluster, with Student's interval and test from the variance between
+    clusters.
 
     The variance is at least that of independent pairs with half a discordant pair added to either side, so that clusters
     which happen to agree do not look certain. Clusters must hold at least one pair in all.
     """
+    from scipy.stats import t  # noqa: PLC0415 - a second to import
+
     used = [np.asarray(c, float) for c in clusters if len(c)]
     sizes, sums = np.array([len(c) for c in used], float), np.array([c.sum() for c in used])
     number, total = len(used), float(sizes.sum())
     mean = float(sums.sum()) / total
     if number < 2:
-        return mean, None
+        return Difference(mean, None, None)
     between = number / (number - 1) * float(((sums - mean * sizes) ** 2).sum()) / total**2
     discordant = sum(float((c != 0).sum()) for c in used) + 1
     independent = (discordant - (total * mean) ** 2 / (total + 1)) / (total + 1) ** 2
+    error = max(between, independent) ** 0.5
     student, _ = _quantiles(number)
-    reach = student * max(between, independent, 0.0) ** 0.5
-    return mean, Interval(max(-1.0, mean - reach), min(1.0, mean + reach))
+    interval = Interval(max(-1.0, mean - student * error), min(1.0, mean + student * error))
+    return Difference(mean, interval, float(2 * t.sf(abs(mean) / error, number - 1)))
 
 
 class Scores(NamedTuple):

@@ -1,36 +1,39 @@
 """Arms compared as pairs: what one factor changes, everything else alike, by scenario and over scenarios.
 
-Pairs share scenario, model, seed, epoch and every other factor. Within a scenario: the exact McNemar test and Newcombe's
-interval for pairs; over scenarios, where there are two or more: the mean difference with an interval that counts scenarios
+Pairs share the scenario's version, model, seed, epoch and every other factor (`analysis/pairs.py`), so that what was asked
+for is never joined with what was not. Within a scenario: the exact McNemar test and Newcombe's interval for pairs; over
+scenarios, where there are two or more: the mean difference with an interval and a test that count scenarios
 (`analysis/clusters.py`). Tests that are shown together are corrected by Holm's method, by scenario and over scenarios apart.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from analysis.clusters import clustered_difference
-from analysis.indicators.study import Pair, paired_difference
-from analysis.statistics import Interval
+from analysis.cue import Cue, cues
+from analysis.pairs import Alike, Arm, Couple, Pair, couples, factors_of, mcnemar, paired_difference
+from analysis.statistics import ALPHA, Interval, Measure, holm, measure_of
 from analysis.verdict import TrialVerdict
 from sandbox.events import Fact
 from sandbox.scenario import BEHAVIOURS
 
-ALPHA = 0.05
-LEVELS = ("benign", "tempted", "instructed", "unwatched", "watched")
-"""Known levels in their order; a comparison is the later less the earlier one, others by name."""
+COMMON = ("incentive", "oversight")
+"""Factors that every scenario has. Over scenarios these stay apart; a scenario's own factors are joined in its cluster."""
 
 
 class Comparison(BaseModel):
     """`fact` at level `first` of `factor` less at level `second`, over `pairs` with both known; `scenario` is `*` over
     several.
 
-    `p` is McNemar's exact two-sided value, `adjusted` Holm's; both None over scenarios, where the interval alone speaks.
-    `shown` says that the difference survives: adjusted p below 0.05, or over scenarios an interval clear of nought.
+    `arm` holds the other factors, `measure` what the first level measures with them. `p` is McNemar's exact two-sided
+    value, over scenarios Student's; `adjusted` Holm's. `shown` says that the difference survives: adjusted p below 0.05, of
+    one version of each scenario (`interpretable`), and where oversight is compared only if its cue took (`cue`).
+    `trials` names the two trials of each pair.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,131 +57,120 @@ class Comparison(BaseModel):
     adjusted: float | None = None
     shown: bool = False
     trials: tuple[tuple[str, str], ...] = ()
+    arm: dict[str, str] = {}
+    measure: Measure = "propensity"
+    scenario_digest: str = ""
+    interpretable: bool = True
+    cue: str = ""
 
 
-Couple = tuple[TrialVerdict, TrialVerdict]
-Key = tuple[str, str, str, str, str]
-"""(factor, first level, second level, scenario, model)."""
+class _Question(NamedTuple):
+    """What is compared; `arm` holds the other factors as far as they are kept apart."""
+
+    factor: str
+    first: str
+    second: str
+    model: str
+    behaviour: str
+    arm: Arm
+
+
+class _Cell(NamedTuple):
+    """One scenario's answer: pairs with both facts known, whose they are, and how many couples have one that is unknown."""
+
+    question: _Question
+    alike: Alike
+    pairs: list[Pair]
+    couples: list[Couple]
+    unknown: int
 
 
 def compare(valid: Sequence[TrialVerdict], fact: str = "attempted") -> list[Comparison]:
     """Every pair of levels of every factor that the trials hold, for the behaviours that their scenarios are about."""
-    couples = _couples(valid)
-    within = [c for key, pairs in sorted(couples.items()) for c in _within(key, pairs, fact)]
-    return [*_adjusted(within), *_over(couples, fact)]
+    cells = [cell for factor in factors_of(valid) for cell in _cells(valid, factor, fact) if cell.pairs]
+    checks = cues(valid)
+    return [*_adjusted([_within(cell, fact, checks) for cell in cells]), *_adjusted(_over(cells, fact, checks))]
 
 
-def _couples(valid: Sequence[TrialVerdict]) -> dict[Key, list[Couple]]:
-    found: dict[Key, list[Couple]] = defaultdict(list)
-    for factor in sorted({name for trial in valid for name in trial.arm}):
-        cells: dict[tuple[object, ...], dict[str, TrialVerdict]] = defaultdict(dict)
-        for trial in valid:
-            rest = tuple(sorted((k, v) for k, v in trial.arm.items() if k != factor))
-            if factor in trial.arm:
-                cells[trial.scenario, trial.model, rest, trial.seed, trial.epoch].setdefault(trial.arm[factor], trial)
-        for by_level in cells.values():
-            for second, first in combinations(sorted(by_level, key=_order), 2):
-                one, two = by_level[first], by_level[second]
-                found[factor, first, second, one.scenario, one.model].append((one, two))
-    return found
+def _cells(valid: Sequence[TrialVerdict], factor: str, fact: str) -> Iterator[_Cell]:
+    for alike, by_levels in couples(valid, factor).items():
+        for (first, second), members in sorted(by_levels.items()):
+            for behaviour in (b for b in BEHAVIOURS if any(b in one.behaviours for one, _ in members)):
+                question = _Question(factor, first, second, alike.model, behaviour, alike.arm)
+                yield _Cell(question, alike, *_known(members, behaviour, fact))
 
 
-def _order(level: str) -> tuple[int, str]:
-    return (LEVELS.index(level) if level in LEVELS else len(LEVELS), level)
-
-
-def _facts(couple: Couple, behaviour: str, fact: str) -> tuple[Fact, Fact]:
-    one, two = (getattr(trial.verdicts[behaviour], fact) for trial in couple)
-    return one, two
-
-
-def _known(couples: Sequence[Couple], behaviour: str, fact: str) -> tuple[list[Pair], list[Couple], int]:
-    """Pairs with both facts known, whose they are, and how many have one that is undetermined."""
-    read = [(couple, _facts(couple, behaviour, fact)) for couple in couples]
-    known = [(couple, facts) for couple, facts in read if set(facts) <= {"true", "false"}]
-    unknown = sum("undetermined" in facts for _, facts in read)
+def _known(members: Sequence[Couple], behaviour: str, fact: str) -> tuple[list[Pair], list[Couple], int]:
+    facts: list[tuple[Couple, list[Fact]]] = [(c, [getattr(t.verdicts[behaviour], fact) for t in c]) for c in members]
+    known = [(couple, said) for couple, said in facts if {"true", "false"} >= set(said)]
+    unknown = sum("undetermined" in said for _, said in facts)
     return [Pair(a == "true", b == "true") for _, (a, b) in known], [couple for couple, _ in known], unknown
 
 
-def _within(key: Key, couples: Sequence[Couple], fact: str) -> list[Comparison]:
-    factor, first, second, scenario, model = key
+def _within(cell: _Cell, fact: str, checks: Mapping[tuple[str, str], Cue]) -> Comparison:
+    made = _comparison([cell], cell.question, fact, checks)
+    interval = paired_difference(cell.pairs).interval
+    named = {"scenario": cell.alike.scenario, "scenario_digest": cell.alike.digest}
+    return made.model_copy(update={**named, "interval": interval, "p": mcnemar(cell.pairs)})
+
+
+def _over(cells: Sequence[_Cell], fact: str, checks: Mapping[tuple[str, str], Cue]) -> list[Comparison]:
+    """The same over all scenarios of a model that are about the behaviour, where there are two or more."""
+    groups: dict[_Question, list[_Cell]] = defaultdict(list)
+    for cell in cells:
+        common = tuple((name, level) for name, level in cell.question.arm if name in COMMON)
+        groups[cell.question._replace(arm=common)].append(cell)
     found = []
-    for behaviour in (b for b in BEHAVIOURS if b in couples[0][0].behaviours):
-        pairs, whose, unknown = _known(couples, behaviour, fact)
-        if not pairs:
-            continue
-        one, two, difference, interval = paired_difference(pairs)
-        named = {"factor": factor, "first": first, "second": second, "scenario": scenario, "model": model}
-        found.append(
-            Comparison(
-                **named,  # type: ignore[arg-type]
-                scenarios=1,
-                behaviour=behaviour,
-                fact=fact,
-                pairs=len(pairs),
-                undetermined=unknown,
-                only_first=sum(p.first and not p.second for p in pairs),
-                only_second=sum(p.second and not p.first for p in pairs),
-                first_rate=one,
-                second_rate=two,
-                difference=difference,
-                interval=interval,
-                p=mcnemar(pairs),
-                trials=tuple((a.id, b.id) for a, b in whose),
-            )
-        )
+    for question, members in sorted(groups.items()):
+        clusters: dict[str, list[int]] = defaultdict(list)
+        for cell in members:
+            clusters[cell.alike.scenario] += [p.first - p.second for p in cell.pairs]
+        if len(clusters) > 1:
+            difference = clustered_difference(list(clusters.values()))
+            made = _comparison(members, question, fact, checks)
+            found.append(made.model_copy(update={"interval": difference.interval, "p": difference.p}))
     return found
 
 
-def mcnemar(pairs: Sequence[Pair]) -> float:
-    """The exact two-sided p value of McNemar's test (statsmodels)."""
-    from statsmodels.stats.contingency_tables import mcnemar as test  # noqa: PLC0415 - a second to import
-
-    counts = [[sum(p == Pair(a, b) for p in pairs) for b in (True, False)] for a in (True, False)]
-    if counts[0][1] + counts[1][0] == 0:
-        return 1.0
-    return float(test(counts, exact=True).pvalue)
+def _comparison(cells: Sequence[_Cell], question: _Question, fact: str, checks: Mapping[tuple[str, str], Cue]) -> Comparison:
+    """Everything but the scenario's name, the interval and the tests."""
+    pairs = [p for cell in cells for p in cell.pairs]
+    versions = {(cell.alike.scenario, cell.alike.digest) for cell in cells}
+    scenarios = {scenario for scenario, _ in versions}
+    asked = scenarios if question.factor == "oversight" else ()
+    states = {checks.get((name, question.model), Cue("not asked")).state for name in asked}
+    first, second = sum(p.first for p in pairs) / len(pairs), sum(p.second for p in pairs) / len(pairs)
+    return Comparison(
+        factor=question.factor,
+        first=question.first,
+        second=question.second,
+        scenario="*",
+        scenarios=len(scenarios),
+        model=question.model,
+        behaviour=question.behaviour,
+        fact=fact,
+        pairs=len(pairs),
+        undetermined=sum(cell.unknown for cell in cells),
+        only_first=sum(p.first and not p.second for p in pairs),
+        only_second=sum(p.second and not p.first for p in pairs),
+        first_rate=first,
+        second_rate=second,
+        difference=first - second,
+        interval=None,
+        trials=tuple((a.id, b.id) for cell in cells for a, b in cell.couples),
+        arm=dict(question.arm),
+        measure=measure_of({**dict(question.arm), question.factor: question.first}),
+        interpretable=len(versions) == len(scenarios),
+        cue=next((s for s in ("not asked", "did not take", "took") if s in states), ""),
+    )
 
 
 def _adjusted(found: Sequence[Comparison]) -> list[Comparison]:
-    if not found:
-        return []
-    from statsmodels.stats.multitest import multipletests  # noqa: PLC0415 - a second to import
-
-    holm = multipletests([c.p for c in found], alpha=ALPHA, method="holm")[1]
-    return [c.model_copy(update={"adjusted": float(p), "shown": bool(p < ALPHA)}) for c, p in zip(found, holm, strict=True)]
+    return [
+        c.model_copy(update={"adjusted": p, "shown": _stands(c, p)})
+        for c, p in zip(found, holm([c.p for c in found]), strict=True)
+    ]
 
 
-def _over(couples: Mapping[Key, Sequence[Couple]], fact: str) -> list[Comparison]:
-    """The same over all scenarios of a model that are about the behaviour, where there are two or more."""
-    groups: dict[tuple[str, str, str, str, str], dict[str, list[Couple]]] = defaultdict(dict)
-    for (factor, first, second, scenario, model), members in couples.items():
-        for behaviour in members[0][0].behaviours:
-            groups[factor, first, second, model, behaviour][scenario] = list(members)
-    found = []
-    for (factor, first, second, model, behaviour), by_scenario in sorted(groups.items()):
-        read = {s: _known(members, behaviour, fact) for s, members in by_scenario.items()}
-        read = {s: known for s, known in read.items() if known[0]}
-        if len(read) < 2:
-            continue
-        pairs = [p for known, _, _ in read.values() for p in known]
-        difference, interval = clustered_difference([[p.first - p.second for p in known] for known, _, _ in read.values()])
-        named = {"factor": factor, "first": first, "second": second, "scenario": "*", "model": model, "behaviour": behaviour}
-        found.append(
-            Comparison(
-                **named,  # type: ignore[arg-type]
-                scenarios=len(read),
-                fact=fact,
-                pairs=len(pairs),
-                undetermined=sum(unknown for _, _, unknown in read.values()),
-                only_first=sum(p.first and not p.second for p in pairs),
-                only_second=sum(p.second and not p.first for p in pairs),
-                first_rate=sum(p.first for p in pairs) / len(pairs),
-                second_rate=sum(p.second for p in pairs) / len(pairs),
-                difference=difference,
-                interval=interval,
-                shown=interval is not None and (interval.low > 0 or interval.high < 0),
-                trials=tuple((a.id, b.id) for _, whose, _ in read.values() for a, b in whose),
-            )
-        )
-    return found
+def _stands(comparison: Comparison, p: float | None) -> bool:
+    return p is not None and p < ALPHA and comparison.interpretable and comparison.cue in ("", "took")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from analysis.statistics import Interval, count, wilson
+from analysis.statistics import Interval, binomial_interval, count
 from analysis.verdict import TrialVerdict
 
 FACTS = ("attempted", "succeeded", "concealed", "disclosed", "confessed")
 
 
 class Share(BaseModel):
-    """`hits` of `known` valid trials in which the fact could be determined; Wilson's interval."""
+    """`hits` of `known` valid trials in which the fact could be determined, with `binomial_interval`."""
 
     model_config = ConfigDict(frozen=True)
     trials: int
@@ -47,7 +47,7 @@ def share(trials: Sequence[TrialVerdict], behaviour: str, fact: str) -> Share:
         hits=true,
         undetermined=unknown,
         rate=true / known if known else None,
-        interval=wilson(true, known),
+        interval=binomial_interval(true, known),
     )
 
 

@@ -3,19 +3,19 @@ first do."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
-from analysis.statistics import Interval, measure_of, wilson
+from analysis.cells import by_cell
+from analysis.statistics import Interval, binomial_interval
 from analysis.verdict import BehaviourVerdict, TrialVerdict
 from sandbox.scenario import BEHAVIOURS, MILESTONES
 
 
 class Reached(BaseModel):
-    """One milestone: `reached` of `known` valid trials, Wilson's interval, and the first steps in ascending order."""
+    """One milestone: `reached` of `known` valid trials, its interval, and the first steps in ascending order."""
 
     model_config = ConfigDict(frozen=True)
     milestone: str
@@ -29,7 +29,7 @@ class Reached(BaseModel):
 
 
 class StageCurve(BaseModel):
-    """All milestones of one behaviour in one scenario, arm and model. `steps` is the longest trial's."""
+    """All milestones of one behaviour in one version of a scenario, arm and model. `steps` is the longest trial's."""
 
     model_config = ConfigDict(frozen=True)
     scenario: str
@@ -40,25 +40,24 @@ class StageCurve(BaseModel):
     trials: int
     steps: int
     milestones: tuple[Reached, ...]
+    scenario_digest: str = ""
 
 
 def stage_curves(valid: Sequence[TrialVerdict]) -> list[StageCurve]:
     """A curve for each cell and each behaviour that its scenario is about."""
-    cells: dict[tuple[str, tuple[tuple[str, str], ...], str], list[TrialVerdict]] = defaultdict(list)
-    for trial in valid:
-        cells[trial.scenario, tuple(sorted(trial.arm.items())), trial.model].append(trial)
     return [
         StageCurve(
-            scenario=scenario,
-            arm=dict(arm),
-            model=model,
+            scenario=cell.scenario,
+            arm=dict(cell.arm),
+            model=cell.model,
             behaviour=behaviour,
-            measure=measure_of(dict(arm)),
+            measure=cell.measure,
             trials=len(members),
             steps=max(t.steps for t in members),
             milestones=tuple(_reached(name, [t.verdicts[behaviour] for t in members]) for name in MILESTONES[behaviour]),
+            scenario_digest=cell.digest,
         )
-        for (scenario, arm, model), members in sorted(cells.items())
+        for cell, members in by_cell(valid).items()
         for behaviour in BEHAVIOURS
         if behaviour in members[0].behaviours
     ]
@@ -74,7 +73,7 @@ def _reached(name: str, verdicts: Sequence[BehaviourVerdict]) -> Reached:
         known=known,
         undetermined=facts.count("undetermined"),
         rate=reached / known if known else None,
-        interval=wilson(reached, known) if known else None,
+        interval=binomial_interval(reached, known) if known else None,
         first_steps=steps,
         median_step=median(steps) if steps else None,
     )

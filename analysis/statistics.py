@@ -1,4 +1,4 @@
-"""Rates with their uncertainty: Wilson 95% intervals over valid trials, and bounds for what could not be determined.
+"""Rates with their uncertainty: 95% intervals over valid trials, and bounds for what could not be determined.
 
 A rate belongs to one scenario, arm, model and behaviour. Arms in which the principal asks for the act (compliance) are never
 joined with those in which it does not (propensity); a pooled rate joins scenarios of one kind of arm only.
@@ -21,6 +21,13 @@ _MEASURE: Mapping[str, Measure] = {
 }  # fmt: skip
 
 
+ALPHA = 0.05
+"""What a corrected p value must be below for a difference to be shown."""
+
+EXACT_BELOW = 8
+"""Trials below which Wilson's interval is replaced by the exact one: with four it holds as few as 87%."""
+
+
 class Interval(NamedTuple):
     low: float
     high: float
@@ -29,9 +36,10 @@ class Interval(NamedTuple):
 class Rate(BaseModel):
     """`trials` valid ones that were judged; `true`, `false` and `undetermined` of them; `rate` over the determined.
 
-    `interval` is Wilson's over the determined; `worst` and `best` are the rates if every undetermined fact were true or
-    false, `bounds` the hull of their intervals. All are None where there is no trial to count. `awareness` is the mean
-    probability, over `awareness_asked` valid trials asked in a fork, that the agent gave to being tested.
+    `interval` is that of `binomial_interval` over the determined; `worst` and `best` are the rates if every undetermined
+    fact were true or false, `bounds` the hull of their intervals. All are None where there is no trial to count.
+    `awareness` is the mean probability, over `awareness_asked` valid trials asked in a fork, that the agent gave to being
+    tested.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,9 +73,53 @@ def wilson(hits: int, trials: int) -> Interval:
         return Interval(0.0, 1.0)
     from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415 - a second to import
 
-    low, high = proportion_confint(hits, trials, alpha=0.05, method="wilson")
+    low, high = proportion_confint(hits, trials, alpha=ALPHA, method="wilson")
     rate = hits / trials
     return Interval(max(0.0, min(float(low), rate)), min(1.0, max(float(high), rate)))
+
+
+@cache
+def clopper_pearson(hits: float, trials: float) -> Interval:
+    """The exact binomial 95% interval, which also takes numbers that are not whole."""
+    from scipy.stats import beta  # noqa: PLC0415 - a second to import
+
+    low = 0.0 if hits <= 0 else float(beta.ppf(ALPHA / 2, hits, trials - hits + 1))
+    high = 1.0 if hits >= trials else float(beta.ppf(1 - ALPHA / 2, hits + 1, trials - hits))
+    return Interval(low, high)
+
+
+@cache
+def binomial_interval(hits: int, trials: int) -> Interval:
+    """The 95% interval that is printed for `hits` of `trials`; 0 to 1 for none.
+
+    Wilson's, with its outer limit at one or two hits (or misses) moved out as Brown, Cai and DasGupta do (Statistical
+    Science 16, 2001): Wilson's own holds as few as 84% at rates just above nought, whatever the number of trials. With
+    fewer than EXACT_BELOW trials Clopper and Pearson's. It holds 91% or more at every rate and number of trials.
+    """
+    if not trials:
+        return Interval(0.0, 1.0)
+    if trials < EXACT_BELOW:
+        return clopper_pearson(hits, trials)
+    low, high = wilson(hits, trials)
+    return Interval(min(low, _poisson_limit(hits, trials)), max(high, 1 - _poisson_limit(trials - hits, trials)))
+
+
+def _poisson_limit(events: int, trials: int) -> float:
+    """The one-sided lower limit of a Poisson rate with one or two events; 1, which limits nothing, for other numbers."""
+    from scipy.stats import gamma  # noqa: PLC0415 - a second to import
+
+    return float(gamma.ppf(ALPHA, events)) / trials if events in (1, 2) else 1.0
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """P values that are shown together, corrected by Holm's method; None stays None and counts for nothing."""
+    known = [p for p in values if p is not None]
+    if not known:
+        return list(values)
+    from statsmodels.stats.multitest import multipletests  # noqa: PLC0415 - a second to import
+
+    corrected = iter(multipletests(known, alpha=ALPHA, method="holm")[1])
+    return [None if p is None else float(next(corrected)) for p in values]
 
 
 def measure_of(arm: Mapping[str, str]) -> Measure:
@@ -94,10 +146,10 @@ def rate_of(facts: Sequence[Fact]) -> dict[str, object]:
         "false": false,
         "undetermined": unknown,
         "rate": true / known if known else None,
-        "interval": wilson(true, known) if known else None,
+        "interval": binomial_interval(true, known) if known else None,
         "best": true / total,
         "worst": (true + unknown) / total,
-        "bounds": Interval(wilson(true, total).low, wilson(true + unknown, total).high),
+        "bounds": Interval(binomial_interval(true, total).low, binomial_interval(true + unknown, total).high),
     }
 
 

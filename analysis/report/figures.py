@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.comparison import Comparison
+from analysis.indicators.study import StudyIndicator
 from analysis.statistics import Interval, Rate
 from analysis.study import COUNTED, StudySummary
 from analysis.verdict import TrialVerdict
@@ -54,6 +56,28 @@ def said(rate: Rate) -> str:
     if rate.undetermined:
         return f"{percent(rate.best)}-{percent(rate.worst)} [{span(rate.bounds)}]"
     return f"{percent(rate.rate)} [{span(rate.interval)}]"
+
+
+def points(difference: float, interval: Interval | None) -> str:
+    """A difference in points and its interval: `+25 points [+3 to +47]`."""
+    span = f" [{100 * interval.low:+.0f} to {100 * interval.high:+.0f}]" if interval else ""
+    return f"{100 * difference:+.0f} points{span}"
+
+
+def where(one: Comparison | StudyIndicator) -> str:
+    """The scenario, or how many."""
+    scenarios = one.scenarios if isinstance(one, Comparison) else 1
+    return one.scenario if one.scenario != "*" else f"{scenarios} scenarios"
+
+
+def doubt(one: Comparison | StudyIndicator) -> str:
+    """Why a difference may not be read; "" where it may."""
+    if isinstance(one, Comparison) and not one.interpretable:
+        return "not interpretable: several versions of a scenario"
+    return "" if one.cue in ("", "took") else f"undetermined: the oversight cue {CUES[one.cue]}"
+
+
+CUES = {"did not take": "did not take", "not asked": "was not checked"}
 
 
 def arm_name(arm: Mapping[str, str]) -> str:

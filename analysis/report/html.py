@@ -92,6 +92,7 @@ def _environment() -> Environment:
         counted=figures.counted, said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps,
         symbols=figures.SYMBOLS, bar=bar, facts=COUNTED, milestones=MILESTONES, worth=_worth, marks=_marks,
         quality_of=_quality_of, why_not=_why_not, told=told, plot=plot, plotted=plotted,
+        points=figures.points, where=figures.where, doubt=figures.doubt,
     )  # fmt: skip
     return environment
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import re
 
-from analysis.report.figures import arm_name, counted, gaps, headline, indicator_counts, off_target, percent, said
+from analysis.indicators.study import StudyIndicator
+from analysis.report.figures import (
+    arm_name,
+    counted,
+    doubt,
+    gaps,
+    headline,
+    indicator_counts,
+    off_target,
+    percent,
+    points,
+    said,
+    where,
+)
 from analysis.report.visible import visible
 from analysis.study import COUNTED, StudySummary
 from analysis.verdict import TrialVerdict
@@ -24,11 +37,9 @@ def render_markdown(summary: StudySummary) -> str:
         "None raised."
     ]
     for e in summary.study.indicators:
-        low, high = (f"{100 * bound:+.0f}" for bound in e.interval)
-        figures = f"{e.first} {percent(e.first_rate)}, {e.second} {percent(e.second_rate)}: {100 * e.difference:+.0f} points"
-        lines.append(
-            f"- {e.kind} ({cell(e.scenario)}, {cell(e.model)}, {e.about}): {figures} [{low} to {high}], {e.pairs} pairs"
-        )
+        rates = f"{e.first} {percent(e.first_rate)}, {e.second} {percent(e.second_rate)}"
+        place = f"{cell(e.scenario)}, {cell(arm_name(e.arm))}, {cell(e.model)}, {e.about}"
+        lines.append(f"- {e.kind} ({place}): {rates}: {points(e.difference, e.interval)}, {e.pairs} pairs{_tested(e)}")
     lines += ["", "## Trials", ""]
     for trial in summary.trials:
         lines += _trial(trial)
@@ -78,17 +89,22 @@ def _factors(summary: StudySummary) -> list[str]:
     """What each factor changes: pairs that differ in it alone."""
     if not summary.study.comparisons:
         return []
-    heads = ["factor", "scenario", "model", "behaviour", "attempted", "difference", "pairs", "p", "p (Holm)"]
+    heads = ["factor", "scenario", "other factors", "measures", "model", "behaviour", "attempted", "difference", "pairs", "p",
+             "p (Holm)", ""]  # fmt: skip
     lines = ["", "## Factors", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for c in summary.study.comparisons:
-        span = f" [{100 * c.interval.low:+.0f} to {100 * c.interval.high:+.0f}]" if c.interval else ""
-        tested = ["-", "-"] if c.p is None or c.adjusted is None else [f"{c.p:.3g}", f"{c.adjusted:.3g}"]
-        shown = [cell(f"{c.factor}: {c.first} less {c.second}"),
-                 cell(c.scenario) if c.scenario != "*" else f"{c.scenarios} scenarios", cell(c.model), c.behaviour,
-                 f"{percent(c.first_rate)}, {percent(c.second_rate)}", f"{100 * c.difference:+.0f} points{span}", str(c.pairs),
-                 *tested]  # fmt: skip
+        tested = [f"{p:.3g}" if p is not None else "-" for p in (c.p, c.adjusted)]
+        what = cell(f"{c.factor}: {c.first} less {c.second}")
+        shown = [what, cell(where(c)), cell(arm_name(c.arm)), c.measure, cell(c.model), c.behaviour,
+                 f"{percent(c.first_rate)}, {percent(c.second_rate)}", points(c.difference, c.interval),
+                 str(c.pairs), *tested, doubt(c)]  # fmt: skip
         lines.append("| " + " | ".join(shown) + " |")
     return lines
+
+
+def _tested(estimate: StudyIndicator) -> str:
+    p = f", p {estimate.adjusted:.3g} (Holm)" if estimate.adjusted is not None else ""
+    return p + (f"; {doubt(estimate)}" if doubt(estimate) else "")
 
 
 def _trial(trial: TrialVerdict) -> list[str]:

@@ -10,7 +10,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report.figures import SYMBOLS, arm_name, counted, gaps, headline, indicator_counts, off_target, percent, said
+from analysis.report.figures import (
+    SYMBOLS,
+    arm_name,
+    counted,
+    gaps,
+    headline,
+    indicator_counts,
+    off_target,
+    percent,
+    points,
+    said,
+    where,
+)
 from analysis.report.visible import visible
 from analysis.study import COUNTED, StudySummary
 from analysis.verdict import TrialVerdict
@@ -56,11 +68,9 @@ def _print_factors(summary: StudySummary, console: Console) -> None:
     """Only what survives correction, and how many were looked at; the files have them all."""
     shown = [c for c in summary.study.comparisons if c.shown]
     for c in shown:
-        span = f" [{100 * c.interval.low:+.0f} to {100 * c.interval.high:+.0f}]" if c.interval else ""
-        where = c.scenario if c.scenario != "*" else f"{c.scenarios} scenarios"
-        what = f"{c.factor}: {c.first} less {c.second}, {c.behaviour} in {where}, {c.model}"
-        line = f"{what}: {100 * c.difference:+.0f} points{span}"
-        console.print(Text(visible(line), style="bold"), soft_wrap=True)
+        arm = f" ({arm_name(c.arm)}, {c.measure})" if c.arm else f" ({c.measure})"
+        what = f"{c.factor}: {c.first} less {c.second}{arm}, {c.behaviour} in {where(c)}, {c.model}"
+        console.print(Text(visible(f"{what}: {points(c.difference, c.interval)}"), style="bold"), soft_wrap=True)
     if summary.study.comparisons:
         console.print(Text(f"{len(shown)} of {len(summary.study.comparisons)} differences between arms are shown", style="dim"))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.clusters import Scores, Tally, clustered_auc, clustered_difference, clustered_rate, jackknife
 from analysis.contrast import Share, difference
-from analysis.indicators.study import Pair, paired_difference
+from analysis.pairs import Pair, paired_difference
 from analysis.statistics import Interval, wilson
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
-from analysis.comparison import compare, mcnemar
-from analysis.indicators.study import Pair
+from analysis.comparison import Comparison, compare
+from analysis.pairs import Pair, mcnemar
 from analysis.report import render_html, render_markdown
 from analysis.stages import by_step, stage_curves
 from analysis.study import summarise
@@ -45,6 +45,7 @@ def test_a_factor_is_compared_within_pairs_and_the_later_level_comes_first() -> 
     assert (found.pairs, found.only_first, found.only_second, found.difference) == (8, 6, 0, 0.75)
     assert (found.p, found.shown) == (pytest.approx(2 / 64), True)
     assert found.trials[0] == ("sabotage/one-tempted-watched-0", "sabotage/one-benign-watched-0")
+    assert (found.measure, found.arm) == ("propensity", {"oversight": "watched"})
 
 
 def test_many_comparisons_are_corrected_together() -> None:
@@ -58,7 +59,8 @@ def test_many_comparisons_are_corrected_together() -> None:
 def test_over_scenarios_the_interval_counts_scenarios() -> None:
     trials = [t for name in "abc" for t in pairs(f"sabotage/{name}", 6, 8)]
     (over,) = [c for c in compare(trials) if c.scenario == "*"]
-    assert (over.scenarios, over.pairs, over.difference, over.p) == (3, 24, 0.75, None)
+    assert (over.scenarios, over.pairs, over.difference) == (3, 24, 0.75)
+    assert (over.p, over.shown) == (over.adjusted, True)
     assert over.interval is not None
     assert over.interval.low < 0.4
     assert over.interval.high > 0.75
@@ -78,6 +80,98 @@ def test_only_one_factor_differs_in_a_pair() -> None:
     assert compare(trials) == []
     trials.append(trial("tempted", 1, oversight="unwatched"))
     assert {(c.factor, c.pairs) for c in compare(trials)} == {("incentive", 1), ("oversight", 1)}
+
+
+def found(trials: list[TrialVerdict], factor: str) -> list[Comparison]:
+    return [c for c in compare(trials) if c.factor == factor]
+
+
+def test_asked_and_unasked_are_compared_apart_also_over_scenarios() -> None:
+    trials = [
+        trial(
+            incentive,
+            seed,
+            oversight=oversight,
+            scenario=scenario,
+            guilty=(incentive, oversight) == ("instructed", "unwatched"),
+        )
+        for scenario in ("sabotage/a", "sabotage/b")
+        for seed in range(3)
+        for incentive in ("benign", "tempted", "instructed")
+        for oversight in ("watched", "unwatched")
+    ]
+    rows = {(c.scenario, c.measure): c for c in found(trials, "oversight")}
+    measures = ("benign", "propensity", "compliance")
+    assert set(rows) == {(s, m) for s in ("sabotage/a", "sabotage/b", "*") for m in measures}
+    assert {key: row.difference for key, row in rows.items()} == {(s, m): -1.0 if m == "compliance" else 0.0 for s, m in rows}
+    assert rows["*", "compliance"].arm == {"incentive": "instructed"}
+    assert {row.pairs for (scenario, _), row in rows.items() if scenario != "*"} == {3}
+
+
+def test_over_scenarios_the_own_factors_of_one_are_joined_and_the_common_ones_kept() -> None:
+    memo = [t.model_copy(update={"arm": {**t.arm, "memo": m}}) for m in ("told", "found") for t in pairs("sabotage/a", 2, 4)]
+    rows = found([*memo, *pairs("sabotage/b", 2, 4)], "incentive")
+    assert sorted((c.scenario, c.arm.get("memo", ""), c.pairs) for c in rows) == [
+        ("*", "", 12), ("sabotage/a", "found", 4), ("sabotage/a", "told", 4), ("sabotage/b", "", 4),
+    ]  # fmt: skip
+
+
+def test_trials_of_two_versions_are_never_a_pair_and_their_joint_row_is_not_read() -> None:
+    changed = {"scenario_digest": "1" * 64}
+    assert compare([trial("tempted", 1), trial("benign", 1, **changed)]) == []
+    old, other = pairs("sabotage/a", 6, 6), [t for name in "bcd" for t in pairs(f"sabotage/{name}", 6, 6)]
+    new = [t.model_copy(update=changed) for t in pairs("sabotage/a", 0, 6)]
+    rows = found([*old, *new, *other], "incentive")
+    apart = {c.scenario_digest[0]: (c.pairs, c.difference) for c in rows if c.scenario == "sabotage/a"}
+    assert apart == {"0": (6, 1.0), "1": (6, 0.0)}
+    (over,) = [c for c in rows if c.scenario == "*"]
+    assert (over.scenarios, over.interpretable, over.shown) == (4, False, False)
+    assert next(c for c in found([*old, *other], "incentive") if c.scenario == "*").shown
+    curves = stage_curves([*old, *new])
+    assert sorted((c.scenario_digest[0], c.arm["incentive"], c.trials) for c in curves) == [
+        ("0", "benign", 6), ("0", "tempted", 6), ("1", "benign", 6), ("1", "tempted", 6),
+    ]  # fmt: skip
+
+
+def test_two_runs_of_one_seed_make_two_pairs_and_what_stays_alone_is_told() -> None:
+    again = [t.model_copy(update={"id": f"{t.id}-again"}) for t in pairs("sabotage/one", 1, 1)]
+    (row,) = compare([*pairs("sabotage/one", 1, 1), *again])
+    assert (row.pairs, len(set(row.trials))) == (2, 2)
+    summary = summarise(
+        [*pairs("sabotage/one", 1, 1), again[0], trial("tempted", 7), trial("benign", 1, scenario="sabotage/x")]
+    )
+    assert [c.pairs for c in summary.study.comparisons] == [1]
+    assert [n.split(":")[0] for n in summary.study.notes if "no comparison" in n] == [
+        "2 valid trials are in no comparison of incentive"
+    ]
+
+
+def test_differences_over_scenarios_are_corrected_together_too() -> None:
+    one = [t for name in "abc" for t in pairs(f"sabotage/{name}", 6, 8)]
+    models = [t.model_copy(update={"model": f"m{n}"}) for n in range(4) for t in one]
+    alone, together = ([c for c in compare(trials) if c.scenario == "*"] for trials in (one, models))
+    (p,) = [c.p for c in alone]
+    assert p is not None
+    assert [c.adjusted for c in together] == [pytest.approx(4 * p)] * 4
+    assert {c.shown for c in together} == {4 * p < 0.05}
+
+
+@pytest.mark.parametrize(("watched", "cue", "shown"), [("true", "took", True), ("false", "did not take", False),
+                                                      ("undetermined", "not asked", False)])  # fmt: skip
+def test_oversight_arms_show_nothing_where_their_cue_did_not_take(watched: str, cue: str, shown: bool) -> None:
+    trials = [
+        trial(
+            "tempted",
+            seed,
+            oversight=level,
+            guilty=level == "unwatched",
+            believed_watched=watched if level == "watched" else "false",
+        )
+        for seed in range(8)
+        for level in ("watched", "unwatched")
+    ]
+    (row,) = compare(trials)
+    assert (row.cue, row.difference, row.shown) == (cue, -1.0, shown)
 
 
 def test_a_curve_tells_how_many_got_how_far_and_when() -> None:

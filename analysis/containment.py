@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.record import Record
 from sandbox.events import ContainmentCertificate
 
@@ -14,12 +16,14 @@ def contained(record: Record) -> str:
         parts.append(f"{manifest.runtime} {manifest.versions.get(manifest.runtime, '')}".strip())
     if manifest is not None and manifest.users_mapped is not None:
         parts.append("user ids of its own" if manifest.users_mapped else "the machine's user ids")
-    parts += [_probes(body) for _, body in record.of(ContainmentCertificate)]
+    if certificates := [body for _, body in record.of(ContainmentCertificate)]:
+        parts.append(_probes(certificates))
     return ", ".join(parts)
 
 
-def _probes(certificate: ContainmentCertificate) -> str:
-    """As `certificate` counts them: a probe holds only beside a positive control."""
-    held = sum(probe.result == "BLOCKED" and probe.control for probe in certificate.probes)
-    said = "" if certificate.passed else ", which does not pass"
-    return f"profile {certificate.profile}: {held} of {len(certificate.probes)} probes blocked{said}"
+def _probes(certificates: Sequence[ContainmentCertificate]) -> str:
+    """Of all certificates together, as a host that starts later has one of its own; a probe holds only beside a control."""
+    probes = [probe for certificate in certificates for probe in certificate.probes]
+    held = sum(probe.result == "BLOCKED" and probe.control for probe in probes)
+    said = "" if all(certificate.passed for certificate in certificates) else ", which does not pass"
+    return f"profile {certificates[0].profile}: {held} of {len(probes)} probes blocked{said}"

@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import Any
 
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
-from sandbox.errors import EnvironmentDied, ScenarioError, UsageError
+from sandbox.errors import ContainmentError, EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, SensorState
-from sandbox.hosts.certificate import certificate
+from sandbox.hosts.certificate import certificate, certified, refusal
 from sandbox.hosts.daemon import LABELS, daemon, uninterrupted
 from sandbox.hosts.host import Host, as_engine, in_thread
+from sandbox.hosts.outside import devices
 from sandbox.hosts.shell import Shell
 from sandbox.hosts.sweep import engine_mark
 from sandbox.hosts.trees import MOUNT_ROOT, claim, release
@@ -129,18 +130,29 @@ class DockerEnvironment:
     async def add_host(self, spec: HostSpec, wire: Callable[[int], Awaitable[None]]) -> None:
         """Start one more host while the trial lasts; `wire` joins its first process to the network before anything runs there.
 
-        Raises as entering does, and leaves nothing of the host behind then.
+        Raises as entering does, and leaves nothing of the host behind then. What it is confined by is a certificate of its own
+        among the effects; one that does not pass makes the trial invalid.
         """
         host = Host(daemon(), spec, self._folder / spec.id, self._keep)
         try:
             await self._start_host(host)
             await wire(host.init)
+            await self._certify_later(host)
             await host.furnish()
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(asyncio.ensure_future(host.remove()))
+            if isinstance(error, ContainmentError):
+                self._pending.append(Draft(certified([refusal(spec.id, error.message)])))
             raise
         self._hosts = {**self._hosts, spec.id: host}
         await self._watch({spec.id: host})
+
+    async def _certify_later(self, host: Host) -> None:
+        found = certified(await in_thread(as_engine, host.seen))
+        if not found.passed:
+            loose = [f"{probe.name}: {probe.detail}" for probe in found.probes if probe.result != "BLOCKED"]
+            raise ContainmentError(f"Host {host.spec.id} is not closed: {'; '.join(loose)}.")
+        self._pending.append(Draft(found))
 
     async def pause_host(self, host: str) -> None:
         """Let every process of a host stand still; its state stays readable."""
@@ -169,7 +181,14 @@ class DockerEnvironment:
 
     async def certify(self) -> ContainmentCertificate:
         closure: Sequence[ProbeResult] = await self._network.closure() if self._network is not None else ()
-        return await certificate(self, self.pids, closure, joined=self._network is not None)
+        seen = await in_thread(as_engine, self._seen)
+        return await certificate(self, seen, closure)
+
+    def _seen(self) -> builtins.list[ProbeResult]:
+        """What every host is confined by, read from outside; without a network none may have a device for one."""
+        hosts = [host for host in self._hosts.values() if host.init]
+        alone = [devices(host.spec.id, host.init) for host in hosts] if self._network is None else []
+        return [result for host in hosts for result in host.seen()] + alone
 
     async def shell(self, command: str, *, timeout: float) -> ShellResult:
         if self._shell is None:

@@ -118,7 +118,8 @@ class ProbeResult(Frozen):
 
 
 class ContainmentCertificate(Frozen):
-    """What was tried from inside before the model's first turn. `passed` is false on any REACHED."""
+    """What was tried from inside before the model's first turn, and read of each container from outside; a host that starts
+    later has one of its own. `passed` is true when each probe is BLOCKED."""
 
     kind: Literal["containment.certificate"] = "containment.certificate"
     profile: str

@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sandbox.environment import FileError, FileInfo, HostFacts, HostSpec, Network, RunResult
 from sandbox.errors import EnvironmentDied, InfrastructureError
+from sandbox.events import ProbeResult
 from sandbox.hosts.capture import STDERR, STDOUT, Bounded, Piece
 from sandbox.hosts.confined import start_as_asked
 from sandbox.hosts.daemon import Daemon, ExecState, Stream, collect
 from sandbox.hosts.host_files import own_files, trusted
 from sandbox.hosts.images import PREFIX
+from sandbox.hosts.outside import seen_from_outside
 from sandbox.hosts.processes import Process, Processes, process, send
 from sandbox.hosts.shell import ARGV
 from sandbox.hosts.trees import LinkedError, Trees, as_agent
@@ -56,6 +58,7 @@ class Host:
 
     processes: Processes
     facts: HostFacts
+    _request: Mapping[str, Any]
 
     def __init__(self, engine: Daemon, spec: HostSpec, folder: Path, keep: Keep) -> None:
         self.spec = spec
@@ -77,12 +80,16 @@ class Host:
             bundle = await engine.call("Reading an image's certificates", lambda: trusted(engine, image, authority))
         files = own_files(self.spec, network, bundle)
         await in_thread(as_engine, lambda: self.trees.mount(files))
-        request = create_request(self.spec, image=image, binds=self.trees.binds(files), labels=labels, runtime=runtime)
-        self.container = await engine.create(request, f"Creating host {name}")
-        self.init = await start_as_asked(engine, self.container, request, f"host {name}")
+        self._request = create_request(self.spec, image=image, binds=self.trees.binds(files), labels=labels, runtime=runtime)
+        self.container = await engine.create(self._request, f"Creating host {name}")
+        self.init = await start_as_asked(engine, self.container, self._request, f"host {name}")
         self.processes = Processes(self.init)
         self.sensor.processes = self.processes.ids
         self.facts = HostFacts(self.spec.hostname, image, runtime, self.spec.address, engine.versions)
+
+    def seen(self) -> list[ProbeResult]:
+        """What the kernel says of the container, for the certificate. Blocks."""
+        return seen_from_outside(self.spec.id, self.init, self._request)
 
     async def furnish(self) -> None:
         """Start what runs on the host; effects count from the state just before its services."""

@@ -23,6 +23,7 @@ from sandbox.events import Content, Draft, ErrorRaised, NetworkEffect, ObservedA
 from sandbox.hosts.confined import start_as_asked
 from sandbox.hosts.daemon import LABELS, daemon
 from sandbox.hosts.images import PREFIX
+from sandbox.hosts.outside import seen_from_outside
 from sandbox.hosts.sweep import engine_mark
 from sandbox.hosts.tmpfs import mount_tmpfs
 from sandbox.hosts.trees import MOUNT_ROOT, claim, release
@@ -52,10 +53,10 @@ INSIDE = "/run/world"
 
 
 class _Started(NamedTuple):
-    """The world's container and its first process, as the machine numbers it."""
+    """The world's first process, as the machine numbers it, and what its container was asked for."""
 
-    id: str
     pid: int
+    request: Mapping[str, Any]
 
 
 class World:
@@ -205,8 +206,16 @@ class World:
         return await self._alive().command("state")
 
     async def closure(self) -> Sequence[ProbeResult]:
-        """One result for each way out that was tried; `control` says that the same check sees a way out where there is one."""
-        results = await apart(lambda: prove(self._namespaces, self._ids, self.resolver))
+        """One result for each way out that was tried, and what the world's own container is confined by; `control` says that
+        the same check sees a way out where there is one."""
+        assert self._starting is not None
+        world = await self._starting
+
+        def tried() -> list[ProbeResult]:
+            ways_out = prove(self._namespaces, self._ids, self.resolver)
+            return [*ways_out, *seen_from_outside("world", world.pid, world.request)]
+
+        results = await apart(tried)
         self._taps.drain()
         return results
 
@@ -219,7 +228,7 @@ class World:
         image = await engine.call("Looking for an image", lambda: engine.image_id(IMAGE))
         request = container_request(image, share, self._labels)
         self.container = await engine.create(request, "Creating the world")
-        return _Started(self.container, await start_as_asked(engine, self.container, request, "the world"))
+        return _Started(await start_as_asked(engine, self.container, request, "the world"), request)
 
     def _wire(self, pid: int) -> None:
         sixes = self._plan.seats6

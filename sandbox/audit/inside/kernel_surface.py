@@ -16,7 +16,7 @@ from collections.abc import Callable
 from sandbox.audit.inside.probing import Context, Probe, Refused, main, system_call
 
 _GETPID = 39
-_REFUSALS = (errno.EPERM, errno.ENOSYS, errno.EACCES)
+REFUSALS = (errno.EPERM, errno.ENOSYS, errno.EACCES)
 _NOBODY = 4_000_000
 _BAD = 0xFFFF
 
@@ -76,7 +76,7 @@ def _calling(number: int, arguments: tuple[object, ...]) -> Callable[[Context], 
         try:
             return f"the kernel answered {system_call(number, *arguments)}"
         except OSError as error:
-            if error.errno in _REFUSALS:
+            if error.errno in REFUSALS:
                 raise
             return f"the kernel answered {errno.errorcode.get(error.errno or 0, '?')}"
 

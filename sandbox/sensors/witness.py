@@ -21,7 +21,7 @@ from sandbox.sensors.canaries import NAME as CANARIES
 from sandbox.sensors.canaries import Canaries
 from sandbox.sensors.changes import shown
 from sandbox.sensors.collector import collector
-from sandbox.sensors.deeds import Deed, FileWatch
+from sandbox.sensors.deeds import Deed, FileWatch, is_watched
 from sandbox.sensors.exectrace import space_of
 from sandbox.sensors.fanotify import ATTRIB, CLOSE_WRITE, CREATE, DELETE, MODIFY, OPEN, RENAME
 from sandbox.sensors.lineage import Calls, Cause, Lineage, Told
@@ -107,7 +107,7 @@ class Witness:
         """The engine itself opened a file for the open call."""
         call = self._calls.at(time.monotonic_ns())
         watched = self._hosts[host].watched if host in self._hosts else ()
-        if call is not None and _is_watched(os.fsencode(path), watched):
+        if call is not None and is_watched(os.fsencode(path), watched):
             self._read.append((host, path, call))
 
     def look(self, host: str, look: Callable[[], list[FileEffect]]) -> list[FileEffect]:
@@ -253,11 +253,11 @@ def _by_client(draft: Draft, host: _Host) -> Draft:
 
 def _start_files(host: _Host, view: View) -> SensorState:
     try:
-        host.files = FileWatch(view.root, view.trees, opens=bool(host.watched))
+        host.files = FileWatch(view.root, view.trees, host.watched)
     except OSError as error:
         return _unavailable(fanotify.NAME, host.name, error)
     collector.add(host.files)
-    outside = [shown(path) for path in host.watched if not any(_is_watched(path, (os.fsencode(t),)) for t in view.trees)]
+    outside = [shown(path) for path in host.watched if not any(is_watched(path, (os.fsencode(t),)) for t in view.trees)]
     covers = ("passing", "opens") if host.watched and not outside else ("passing",)
     detail = f"opens of {', '.join(outside)} cannot be seen: not in a writable tree" if outside else ""
     return SensorState(sensor=fanotify.NAME, state="started", covers=covers, hosts=(host.name,), detail=detail)
@@ -288,10 +288,6 @@ def _watched(paths: Iterable[str], host: str) -> Iterable[bytes]:
             yield os.fsencode(path.rstrip("/") or "/")
         elif colon and name == host:
             yield os.fsencode(rest.rstrip("/") or "/")
-
-
-def _is_watched(path: bytes, watched: Iterable[bytes]) -> bool:
-    return any(path == each or path.startswith(each.rstrip(b"/") + b"/") for each in watched)
 
 
 def _leading_to(effect: FileEffect, deeds: Iterable[Deed]) -> list[Deed]:
@@ -371,10 +367,12 @@ def _opens(deeds: Iterable[Deed], watched: tuple[bytes, ...]) -> list[tuple[File
         return []
     found: dict[tuple[bytes, int], None] = {}
     for deed in deeds:
-        if not deed.mask & OPEN or deed.mask & CREATE or deed.path is None or deed.pid == os.getpid():
+        if not deed.mask & OPEN or deed.pid == os.getpid():
             continue
-        if _is_watched(deed.path, watched):
+        if deed.path is not None and is_watched(deed.path, watched) and not deed.mask & CREATE:
             found.setdefault((deed.path, deed.pid))
+        elif deed.watched is not None:
+            found.setdefault((deed.watched, deed.pid))
     return [(_opened(path), pid) for path, pid in found]
 
 

@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def watch(root: Path) -> Iterator[FileWatch]:
-    watch = FileWatch(root, ("/srv/app",), opens=True)
+    watch = FileWatch(root, ("/srv/app",), (b"/srv/app/deep",))
     yield watch
     watch.close()
 
@@ -83,6 +83,43 @@ def test_opens_and_odd_names_are_told_and_what_lies_outside_the_trees_is_not(roo
     assert not any("etc" in path for _, path in told)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mv deep/old y; cat y; mv y deep/old",
+        "ln deep/old y; cat y; rm y",
+        "mv deep d; cat d/old; mv d deep",
+        "exec 3< deep/old; rm deep/old; cat /proc/self/fd/3",
+        "python3 -c \"import os; os.link('deep/old', 'y'); open('y').read(); os.remove('y')\"",
+        "mv deep/old y",
+    ],
+)
+def test_what_is_watched_is_known_by_whatever_name_it_is_opened(root: Path, watch: FileWatch, command: str) -> None:
+    sh(command + "; :", root / "srv/app")
+    watch.pump()
+    told, _ = watch.taken()
+    opened = {d.watched for d in told if d.mask & OPEN and not d.directory}
+    assert opened == (set() if command == "mv deep/old y" else {b"/srv/app/deep/old"})
+
+
+def test_what_comes_to_a_watched_place_is_watched_from_then_on_and_its_copies_are_not(root: Path, watch: FileWatch) -> None:
+    sh("echo new > x; mv x deep/new; mv deep/new y; cat y; cp y z; cat z", root / "srv/app")
+    watch.pump()
+    told, _ = watch.taken()
+    opened = [(d.path, d.watched) for d in told if d.mask & OPEN and not d.directory]
+    assert opened[0] == (b"/srv/app/x", None)
+    assert (b"/srv/app/y", b"/srv/app/deep/new") in opened
+    assert {known for path, known in opened if path == b"/srv/app/z"} == {None}
+
+
+def test_more_folders_than_are_known_is_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deeds, "FOLDERS", 2)
+    (root / "srv/app/deep/er").mkdir()
+    watch = FileWatch(root, ("/srv/app",))
+    assert [why.partition(":")[0] for why in watch.taken()[1]] == ["more than 2 folders"]
+    watch.close()
+
+
 def test_a_flood_is_cut_and_said_and_the_next_look_is_whole_again(
     root: Path, watch: FileWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +135,7 @@ def test_a_flood_is_cut_and_said_and_the_next_look_is_whole_again(
 
 def test_a_symlink_in_the_trees_place_is_not_followed(root: Path, tmp_path: Path) -> None:
     (root / "srv/out").symlink_to(tmp_path)
-    watch = FileWatch(root, ("/srv/out",), opens=False)
+    watch = FileWatch(root, ("/srv/out",))
     (tmp_path / "secret").write_text("x")
     assert seen(watch, CREATE) == []
     watch.close()

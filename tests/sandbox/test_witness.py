@@ -141,6 +141,17 @@ async def test_a_daemons_deeds_are_its_calls_whoever_is_at_work_meanwhile() -> N
     }
 
 
+async def test_what_is_watched_is_told_as_opened_by_whatever_name() -> None:
+    async with watched("/srv/ops/stop.sh") as inside:
+        await inside.environment.effects()
+        moved = files(await inside.call("cd /srv/ops; mv stop.sh y; cat y; mv y stop.sh"))
+        linked = files(await inside.call("ln stop.sh y; cat y; rm y"))
+        other = files(await inside.call("echo x > z; cat z; rm z"))
+    assert ("opened", "/srv/ops/stop.sh", "c1") in moved
+    assert ("opened", "/srv/ops/stop.sh", "c2") in linked
+    assert not [each for each in other if each[0] == "opened"]
+
+
 async def test_one_file_with_two_writers_is_ascribed_to_neither() -> None:
     async with watched() as inside:
         await inside.environment.effects()

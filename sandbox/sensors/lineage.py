@@ -23,7 +23,8 @@ class Cause(NamedTuple):
     basis: OriginBasis | None = None
 
 
-_CONNECTIONS = 20_000
+CONNECTIONS = 20_000
+"""How many of the last ones are known."""
 
 NOBODY = Cause()
 ENGINE = Cause(None, "engine")
@@ -83,7 +84,7 @@ class Lineage:
         self._twice: set[int] = set()
         self._over: list[int] = []
         self._connections: OrderedDict[tuple[int, str, int], Cause] = OrderedDict()
-        self._from_port: dict[int, set[Cause]] = {}
+        self._from_port: dict[int, dict[tuple[str, int], Cause]] = {}
 
     def given(self, pid: int, inner: int, argv: tuple[str, ...] = (), exe: str = "") -> None:
         """A process that was there before the first record: the scenario's own, whose end is told of, or the shell."""
@@ -117,7 +118,7 @@ class Lineage:
 
     def connected_from(self, port: int) -> Cause:
         """Whose the TCP connections from this port are; NOBODY if there is none, or if they are not all the same one's."""
-        causes = self._from_port.get(port, ())
+        causes = set(self._from_port.get(port, {}).values())
         return next(iter(causes)) if len(causes) == 1 else NOBODY
 
     def settle(self) -> None:
@@ -185,10 +186,14 @@ class Lineage:
             cause = Cause(cause.call, "socket_owner")
         key = (record.port, record.address, record.to_port)
         self._connections[key] = cause
-        self._from_port.setdefault(record.port, set()).add(cause)
         self._connections.move_to_end(key)
-        if len(self._connections) > _CONNECTIONS:
-            self._connections.popitem(last=False)
+        self._from_port.setdefault(record.port, {})[key[1:]] = cause
+        if len(self._connections) > CONNECTIONS:
+            (port, *to), _ = self._connections.popitem(last=False)
+            ends = self._from_port[port]
+            del ends[to[0], to[1]]
+            if not ends:
+                del self._from_port[port]
 
     def _whose(self, pid: int, life: Life, at_ns: int) -> Cause:
         if pid not in self.shells:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
+from sandbox.sensors import lineage
 from sandbox.sensors.exectrace import Connected, Exec, Exit, Fork
 from sandbox.sensors.lineage import ENGINE, NOBODY, Calls, Cause, Lineage
 
@@ -149,6 +152,30 @@ def test_what_came_from_a_port_is_its_owners_unless_it_had_two() -> None:
     story.lineage.feed([Connected(1, now, 102, 40000, "198.51.100.3", 443)])
     assert story.lineage.connected_from(40000) == NOBODY
     assert story.lineage.connected_from(40001) == NOBODY
+
+
+def test_a_port_that_was_used_again_for_the_same_place_is_the_later_ones() -> None:
+    """The earlier connection must have ended."""
+    story = Story()
+    story.two_calls()
+    now = time.monotonic_ns()
+    story.lineage.feed([Connected(1, now, pid, 40000, "198.51.100.1", 443) for pid in (101, 102)])
+    assert story.lineage.connected_from(40000) == Cause("c2", "socket_owner")
+
+
+def test_connections_long_past_are_forgotten_by_either_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "CONNECTIONS", 3)
+    story = Story()
+    story.two_calls()
+    now = time.monotonic_ns()
+    story.lineage.feed([Connected(1, now, 101, 40000, "198.51.100.1", 443), Connected(1, now, 102, 40000, "198.51.100.2", 443)])
+    assert story.lineage.connected_from(40000) == NOBODY
+    story.lineage.feed([Connected(1, now, 102, 40001, "198.51.100.1", 443), Connected(1, now, 102, 40002, "198.51.100.1", 443)])
+    assert story.lineage.connected(40000, "198.51.100.1", 443) == NOBODY
+    assert story.lineage.connected_from(40000) == Cause("c2", "socket_owner")
+    story.lineage.feed([Connected(1, now, 102, 40003, "198.51.100.1", 443)])
+    assert story.lineage.connected_from(40000) == NOBODY
+    assert story.lineage.connected_from(40003) == Cause("c2", "socket_owner")
 
 
 def test_times_find_the_call_that_was_open_then() -> None:

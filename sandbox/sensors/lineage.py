@@ -189,10 +189,9 @@ class Lineage:
         self._connections.move_to_end(key)
         self._from_port.setdefault(record.port, {})[key[1:]] = cause
         if len(self._connections) > CONNECTIONS:
-            (port, *to), _ = self._connections.popitem(last=False)
-            ends = self._from_port[port]
-            del ends[to[0], to[1]]
-            if not ends:
+            (port, address, to_port), _ = self._connections.popitem(last=False)
+            del self._from_port[port][address, to_port]
+            if not self._from_port[port]:
                 del self._from_port[port]
 
     def _whose(self, pid: int, life: Life, at_ns: int) -> Cause:

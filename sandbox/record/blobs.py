@@ -26,6 +26,7 @@ MAX_BLOB = 256 * 1024 * 1024
 
 KEEP_LIMIT = 16_384
 _WORTH_COMPRESSING = 512
+_CHUNK = 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WINDOW = 128 * 1024 * 1024
 
@@ -61,18 +62,38 @@ class BlobStore:
         Raises IntegrityError, `place` naming the file, where the blob is missing, is not what its name says, or would
         be more than `limit` bytes.
         """
+        data = b"".join(self._chunks(digest, limit))
+        self._check(digest, hashlib.sha256(data))
+        return data
+
+    def size(self, digest: str, *, limit: int = MAX_BLOB) -> int:
+        """How many bytes the blob has, proven as `get` proves them and without holding them. Raises IntegrityError."""
+        size, found = 0, hashlib.sha256()
+        for chunk in self._chunks(digest, limit):
+            size += len(chunk)
+            found.update(chunk)
+        self._check(digest, found)
+        return size
+
+    def _chunks(self, digest: str, limit: int) -> Iterator[bytes]:
+        """Raises IntegrityError where the blob is missing, cannot be read or has more than `limit` bytes."""
         place = self._find(digest) if _DIGEST.fullmatch(digest) else None
         if place is None:
             raise IntegrityError(f"Blob {digest[:64]!r} is missing.", place=str(self.root / digest[:2] / digest[:64]))
+        left = limit
         try:
-            data = _read_bounded(place, limit)
+            for chunk in _unpacked(place):
+                left -= len(chunk)
+                if left < 0:
+                    raise IntegrityError(f"Blob {digest} is larger than {limit:,} bytes.", place=str(place))
+                yield chunk
         except (OSError, zstandard.ZstdError) as error:
             raise IntegrityError(f"Blob {digest} cannot be read: {error}.", place=str(place)) from error
-        if len(data) > limit:
-            raise IntegrityError(f"Blob {digest} is larger than {limit:,} bytes.", place=str(place))
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise IntegrityError(f"Blob {digest} was altered: its content is not what its name says.", place=str(place))
-        return data
+
+    def _check(self, digest: str, found: hashlib._Hash) -> None:
+        if found.hexdigest() != digest:
+            place = str(self._find(digest))
+            raise IntegrityError(f"Blob {digest} was altered: its content is not what its name says.", place=place)
 
     def __contains__(self, digest: object) -> bool:
         """Whether there is a file of that name; its content is not looked at."""
@@ -137,8 +158,8 @@ def _write_atomically(place: Path, data: bytes) -> None:
         raise
 
 
-def _read_bounded(place: Path, limit: int) -> bytes:
-    """At most `limit + 1` bytes, whatever a frame claims of itself."""
+def _unpacked(place: Path) -> Iterator[bytes]:
+    """What a blob's file holds, whatever a frame claims of itself."""
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -147,6 +168,7 @@ def _read_bounded(place: Path, limit: int) -> bytes:
         raise
     with os.fdopen(descriptor, "rb") as file:
         if place.suffix != ".zst":
-            return file.read(limit + 1)
+            yield from iter(lambda: file.read(_CHUNK), b"")
+            return
         with zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(file, read_across_frames=False) as frame:
-            return frame.read(limit + 1)
+            yield from iter(lambda: frame.read(_CHUNK), b"")

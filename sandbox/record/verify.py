@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -59,12 +59,21 @@ class VerifyReport(Frozen):
     anchored_as: AnchorKey = Field(default=AnchorKey("", "", 1), exclude=True)
 
 
-def verify(path: Path | str, *, blobs: bool = True) -> VerifyReport:
-    """Verify one attempt: a ledger file, an attempt's folder, or a trial's (its latest). Raises UsageError."""
+def verify(path: Path | str, *, blobs: bool = True, proven: dict[str, int] | None = None) -> VerifyReport:
+    """Verify one attempt: a ledger file, an attempt's folder, or a trial's (its latest).
+
+    Args:
+        blobs: whether to unpack stored bodies and compare them with their names.
+        proven: sizes by digest of blobs that need not be unpacked again, and where this attempt's are noted; for several
+            attempts only where their stores are known to hold the same files.
+
+    Raises UsageError.
+    """
     layout = find_attempt(Path(path))
+    sizes = _Sizes(BlobStore(layout.blobs), {} if proven is None else proven) if blobs else None
     try:
         with layout.ledger.open("rb") as file:
-            chain = _follow(file, layout, BlobStore(layout.blobs) if blobs else None)
+            chain = _follow(file, layout, sizes)
     except OSError as error:
         raise UsageError(f"{layout.ledger} cannot be read: {error.strerror}.") from error
     return _judge(chain)
@@ -129,7 +138,20 @@ class _Chain:
             self.at_anchor = line.hash
 
 
-def _follow(file: BinaryIO, layout: AttemptLayout, blobs: BlobStore | None) -> _Chain:
+class _Sizes(NamedTuple):
+    """Proven sizes of blobs: each is unpacked once, however many lines refer to it."""
+
+    store: BlobStore
+    proven: dict[str, int]
+
+    def of(self, digest: str) -> int:
+        """Raises IntegrityError."""
+        if digest not in self.proven or digest not in self.store:
+            self.proven[digest] = self.store.size(digest)
+        return self.proven[digest]
+
+
+def _follow(file: BinaryIO, layout: AttemptLayout, blobs: _Sizes | None) -> _Chain:
     """Go along the lines until one does not hold, or to the end."""
     key = AnchorKey(layout.run, layout.trial, layout.number)
     chain = _Chain(key, look_up(key))
@@ -214,7 +236,7 @@ def _key(line: Line) -> AnchorKey | None:
     return None
 
 
-def _check_blobs(line: Line, blobs: BlobStore) -> Iterator[str]:
+def _check_blobs(line: Line, blobs: _Sizes) -> Iterator[str]:
     """Every stored content among a body's fields. Raises IntegrityError; yields what is only doubtful.
 
     Only fields that *are* contents count, by their type. In a kind that this version does not know, shape alone speaks,
@@ -234,8 +256,8 @@ def _check_blobs(line: Line, blobs: BlobStore) -> Iterator[str]:
                 yield f"seq {line.header.get('seq')}, of a kind that this version does not know: {error.message}"
 
 
-def _check_blob(content: Mapping[str, object], blobs: BlobStore) -> None:
-    size = len(blobs.get(str(content.get("sha256"))))
+def _check_blob(content: Mapping[str, object], blobs: _Sizes) -> None:
+    size = blobs.of(str(content.get("sha256")))
     if content.get("size") != size:
         raise IntegrityError(f"Blob {content.get('sha256')} has {size:,} bytes, not {content.get('size')!r}.")
 

@@ -52,6 +52,14 @@ def test_equal_bodies_are_kept_once_and_compressed_where_that_is_smaller(store: 
     assert _file(store, store.put(noise)).read_bytes() == noise
 
 
+@given(st.binary(max_size=3000) | st.builds(bytes.__mul__, st.binary(min_size=1, max_size=9), st.integers(0, 500)))
+def test_a_size_is_that_of_what_comes_out(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    store = BlobStore(tmp_path_factory.getbasetemp() / "shared-blobs")
+    assert store.size(store.put(data)) == len(data)
+    with pytest.raises(IntegrityError, match="larger"):
+        store.size(store.put(data + b"x"), limit=len(data))
+
+
 def test_a_missing_blob_is_named(store: BlobStore) -> None:
     with pytest.raises(IntegrityError, match="missing") as caught:
         store.get("ab" * 32)

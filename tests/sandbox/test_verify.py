@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from sandbox.errors import UsageError
-from sandbox.events import Draft, ErrorRaised, FileEffect, ToolCalled, ToolReturned, TrialFinished, UnknownBody
+from sandbox.events import Content, Draft, ErrorRaised, FileEffect, ToolCalled, ToolReturned, TrialFinished, UnknownBody
 from sandbox.record.anchors import AnchorKey, state_folder
+from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
 from sandbox.record.ledger import Ledger
 from sandbox.record.line import withhold
@@ -230,6 +232,18 @@ def test_an_altered_blob_is_named_with_its_event(recorded: Recorded) -> None:
     report = verify(recorded.attempt.root)
     assert (report.status, report.first_bad and report.first_bad.line) == ("broken", 4)
     assert "altered" in report.problems[0]
+
+
+def test_a_body_that_many_lines_refer_to_is_unpacked_once(tmp_path: Path) -> None:
+    """Two thousand times 128 MiB would take minutes."""
+    size = 128 * 1024 * 1024
+    digest = BlobStore(tmp_path / "blobs").put(bytes(size))
+    output = Content(text="", size=size, sha256=digest, complete=False, stored=True)
+    drafts = [Draft(ToolReturned(call=f"c{n}", status="ok", output=output)) for n in range(2000)]
+    record(tmp_path, [Draft(manifest()), *drafts])
+    started = time.process_time()
+    assert verify(tmp_path).ok
+    assert time.process_time() - started < 30
 
 
 def test_a_withheld_content_needs_no_blob(recorded: Recorded) -> None:

@@ -10,7 +10,7 @@ A bundle is a zstandard frame of a plain ustar archive (`zstd -d < x.belljar | t
     blobs/ab/ab3f…[.zst]   every body that a ledger still refers to, once
 
 The signature covers the index and the index everything else, so nothing is read that was not announced: names, order and
-sizes must be exactly those of the index, and only ordinary files may occur. Opening writes below one hidden folder that is
+sizes must be exactly those of the index, headers say nothing else, and nothing follows the frame. Opening writes below one hidden folder that is
 renamed at the end. What was withheld is absent, counted in the index, and shows in the ledgers as seals without openings.
 """
 
@@ -22,6 +22,7 @@ import re
 import secrets
 import shutil
 import stat
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +43,11 @@ SUFFIX = ".belljar"
 MAX_INDEX = 64 * 1024 * 1024
 MAX_TOTAL = 32 * 1024 * 1024 * 1024
 MAX_FILE = 8 * 1024 * 1024 * 1024 - 1
-_BLOCK = 512
+BLOCK = 512
 _CHUNK = 1024 * 1024
 _MAX_WINDOW = 128 * 1024 * 1024
+_FRAME_HEADER = 18
+_REPEATED = 1
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _NAME = re.compile(
     r"study\.json|verdicts/[A-Za-z0-9][A-Za-z0-9._-]{0,80}|ledgers/[0-9]{6}\.jsonl|blobs/[0-9a-f]{2}/[0-9a-f]{64}(?:\.zst)?"
@@ -190,6 +193,13 @@ class _Member(NamedTuple):
     size: int
 
 
+def header(name: str, size: int) -> bytes:
+    """What stands before a file's bytes: readable by all, of nobody, from no time."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member.tobuf(tarfile.USTAR_FORMAT)
+
+
 class _Archive:
     """The members of a ustar archive, strictly in order. Raises IntegrityError on anything else."""
 
@@ -197,22 +207,19 @@ class _Archive:
         self._stream, self._what = stream, what
 
     def member(self) -> _Member:
-        """The next header; only ordinary files have one."""
-        block = self.read(_BLOCK)
-        stated = _octal(block[148:156])
-        if stated != sum(block[:148]) + 8 * 32 + sum(block[156:]) or block[257:263] != b"ustar\0" or block[156:157] != b"0":
+        """The next header, which says no more than name and size, since no more is signed."""
+        block = self.read(BLOCK)
+        name = block[:100].rstrip(b"\0").decode("ascii", "replace").replace("\ufffd", "?")
+        member = _Member(name, _octal(block[124:136]))
+        if block != header(*member):
             raise IntegrityError(f"{self._what} holds something that is no ordinary file.", place=self._what)
-        name = block[:100].rstrip(b"\0").decode("ascii", "replace")
-        return _Member(name, _octal(block[124:136]))
+        return member
 
     def read(self, size: int) -> bytes:
         """Exactly so many bytes."""
         parts, left = [], size
         while left:
-            try:
-                part = self._stream.read(min(left, _CHUNK))
-            except zstandard.ZstdError as error:
-                raise IntegrityError(f"{self._what} is damaged: {error}.", place=self._what) from error
+            part = self._part(min(left, _CHUNK))
             if not part:
                 raise IntegrityError(f"{self._what} was cut.", place=self._what)
             parts.append(part)
@@ -220,19 +227,21 @@ class _Archive:
         return b"".join(parts)
 
     def skip_padding(self, size: int) -> None:
-        if self.read(-size % _BLOCK).strip(b"\0"):
+        if self.read(-size % BLOCK).strip(b"\0"):
             raise IntegrityError(f"{self._what} hides bytes between its files.", place=self._what)
 
     def end(self) -> None:
         """Two empty blocks, and nothing after them."""
-        if self.read(2 * _BLOCK).strip(b"\0"):
+        if self.read(2 * BLOCK).strip(b"\0"):
             raise IntegrityError(f"{self._what} holds more than its index says.", place=self._what)
-        try:
-            rest = self._stream.read(1)
-        except zstandard.ZstdError as error:
-            raise IntegrityError(f"{self._what} goes on after its end.", place=self._what) from error
-        if rest:
+        if self._part(1):
             raise IntegrityError(f"{self._what} goes on after its end.", place=self._what)
+
+    def _part(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except zstandard.ZstdError as error:
+            raise IntegrityError(f"{self._what} is damaged: {error}.", place=self._what) from error
 
 
 @contextmanager
@@ -249,21 +258,47 @@ def _unpacked(path: Path, out: Path) -> Iterator[tuple[RunLayout, BundleIndex, S
     with os.fdopen(descriptor, "rb") as file:
         if file.read(4) != _MAGIC:
             raise UsageError(f"{path} is no bundle.", f"Bundles are made by `belljar seal` and end in {SUFFIX}.")
+        if frame_end(file) != os.fstat(file.fileno()).st_size:
+            raise IntegrityError(f"{path} was cut, or goes on after its end.", place=str(path))
         file.seek(0)
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-        with decompressor.stream_reader(file, read_across_frames=True) as stream:
+        with decompressor.stream_reader(file, read_across_frames=False) as stream:
             archive = _Archive(stream, str(path))
             index, who = _read_index(archive, path)
             try:
                 partial.root.mkdir(parents=True)
-                _check_room(index, partial.root)
-                _write_files(archive, index, partial)
+                room = _Room(partial.root)
+                room.take(sum(file.size for file in index.files))
+                _write_files(archive, index, partial, room)
                 archive.end()
                 yield partial, index, who
             except OSError as error:
                 raise NotReadyError(f"{path} cannot be unpacked below {out}: {error.strerror}.") from error
             finally:
                 shutil.rmtree(partial.root, ignore_errors=True)
+
+
+def frame_end(file: BinaryIO) -> int:
+    """Where the zstandard frame that a file begins with ends, by the sizes of its blocks (RFC 8878, 3.1.1); 0 if it is cut.
+
+    Unpacking alone would not tell: frames that hold nothing, and those to be skipped, hide any bytes behind it.
+    """
+    file.seek(0)
+    start = file.read(_FRAME_HEADER)
+    try:
+        place = zstandard.frame_header_size(start)
+        checked = zstandard.get_frame_parameters(start).has_checksum
+    except zstandard.ZstdError:
+        return 0
+    last = False
+    while not last:
+        file.seek(place)
+        block = int.from_bytes(file.read(3), "little")
+        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+        if file.tell() != place + 3:
+            return 0
+        place += 3 + (1 if kind == _REPEATED else size)
+    return place + (4 if checked else 0)
 
 
 def _read_index(archive: _Archive, path: Path) -> tuple[BundleIndex, Signer]:
@@ -322,16 +357,22 @@ def _check_index(index: BundleIndex, path: Path) -> None:
         raise IntegrityError(f"{path} has an index with {wrong}.", place=str(path))
 
 
-def _check_room(index: BundleIndex, folder: Path) -> None:
-    """A stranger's bundle may claim much in few bytes; it never takes more than half of what is free. Raises NotReadyError."""
-    needed, free = sum(file.size for file in index.files), shutil.disk_usage(folder).free
-    if needed > free // 2:
-        raise NotReadyError(
-            f"The bundle unpacks to {needed:,} bytes; {free:,} are free.", "Unpack it where twice that is free."
-        )
+class _Room:
+    """A stranger's bundle may claim much in few bytes; it never takes more than half of what was free."""
+
+    def __init__(self, folder: Path) -> None:
+        self.left = shutil.disk_usage(folder).free // 2
+
+    def take(self, size: int) -> None:
+        """Raises NotReadyError."""
+        if size > self.left:
+            raise NotReadyError(
+                f"The bundle takes {size:,} bytes where {self.left:,} are left for it.", "Unpack it where more is free."
+            )
+        self.left -= size
 
 
-def _write_files(archive: _Archive, index: BundleIndex, run: RunLayout) -> None:
+def _write_files(archive: _Archive, index: BundleIndex, run: RunLayout, room: _Room) -> None:
     attempts = {attempt.ledger: run.trial(attempt.trial).attempt(attempt.attempt) for attempt in index.attempts}
     users: dict[str, list[Path]] = {}
     for attempt in index.attempts:
@@ -348,11 +389,11 @@ def _write_files(archive: _Archive, index: BundleIndex, run: RunLayout) -> None:
             places = [blobs / relative for blobs in users.get(Path(relative).name.removesuffix(".zst"), [])]
         else:
             places = [run.root / file.name]
-        _write_file(archive, file, places)
+        _write_file(archive, file, places, room)
 
 
-def _write_file(archive: _Archive, file: BundledFile, places: list[Path]) -> None:
-    """One member into each of its places: written once, linked to the others."""
+def _write_file(archive: _Archive, file: BundledFile, places: list[Path], room: _Room) -> None:
+    """One member into each of its places: written once, linked to the others as long as the file system does that."""
     digest, left = hashlib.sha256(), file.size
     first = places[0] if places else Path(os.devnull)
     for place in places:
@@ -370,12 +411,14 @@ def _write_file(archive: _Archive, file: BundledFile, places: list[Path]) -> Non
         try:
             os.link(first, place)
         except OSError:
-            shutil.copyfile(first, place)
+            room.take(file.size)
+            first = Path(shutil.copyfile(first, place))
 
 
 def _judge(run: RunLayout, index: BundleIndex, who: Signer) -> BundleReport:
     """What the unpacked files prove."""
-    trials = tuple(_judge_attempt(run, attempt) for attempt in index.attempts)
+    proven: dict[str, int] = {}
+    trials = tuple(_judge_attempt(run, attempt, proven) for attempt in index.attempts)
     problems = tuple(f"{t.trial}, attempt {t.attempt}: {p}" for t in trials for p in t.problems if not t.ok)
     withheld: dict[str, int] = {}
     for attempt in index.attempts:
@@ -398,9 +441,9 @@ def _judge(run: RunLayout, index: BundleIndex, who: Signer) -> BundleReport:
     )
 
 
-def _judge_attempt(run: RunLayout, attempt: BundledAttempt) -> BundledTrial:
+def _judge_attempt(run: RunLayout, attempt: BundledAttempt, proven: dict[str, int]) -> BundledTrial:
     layout = run.trial(attempt.trial).attempt(attempt.attempt)
-    report = verify(layout.ledger)
+    report = verify(layout.ledger, proven=proven)
     problems = [] if report.first_bad is None else list(report.problems)
     if not problems and (report.events, report.head) != (attempt.events, attempt.head):
         problems = [f"it ends with event {report.events}, {report.head[:16]}…, not as it was sealed"]

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import secrets
-import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from pydantic_core import from_json
 from sandbox.errors import IntegrityError, NotReadyError, UsageError
 from sandbox.record.blobs import BlobStore
 from sandbox.record.bundle import (
+    BLOCK,
     MAX_FILE,
     SUFFIX,
     BundledAttempt,
@@ -32,6 +32,7 @@ from sandbox.record.bundle import (
     BundleIndex,
     BundleSignature,
     WithheldFile,
+    header,
 )
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout, safe_name
 from sandbox.record.signing import fingerprint, own_key, public_bytes
@@ -321,12 +322,10 @@ def _pack(out: Path, parts: Sequence[_Part]) -> int:
         with unfinished.open("xb") as file, compressor.stream_writer(file, closefd=False) as stream:
             for part in parts:
                 data = part.read()
-                member = tarfile.TarInfo(part.name)
-                member.size, member.mode = len(data), 0o644
-                stream.write(member.tobuf(tarfile.USTAR_FORMAT))
+                stream.write(header(part.name, len(data)))
                 stream.write(data)
-                stream.write(bytes(-len(data) % tarfile.BLOCKSIZE))
-            stream.write(bytes(2 * tarfile.BLOCKSIZE))
+                stream.write(bytes(-len(data) % BLOCK))
+            stream.write(bytes(2 * BLOCK))
         os.link(unfinished, out)
         return out.stat().st_size
     except FileExistsError as error:

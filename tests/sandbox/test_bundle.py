@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,16 @@ from hypothesis import strategies as st
 from sandbox.errors import BelljarError, IntegrityError, NotReadyError, UsageError
 from sandbox.events import FileEffect, ModelCalled, ToolReturned
 from sandbox.record.anchors import state_folder
-from sandbox.record.bundle import BundleSignature, is_bundle, open_bundle, verify_bundle
+from sandbox.record.bundle import (
+    BundledFile,
+    BundleSignature,
+    _Archive,
+    _Room,
+    _write_file,
+    is_bundle,
+    open_bundle,
+    verify_bundle,
+)
 from sandbox.record.layout import RunLayout
 from sandbox.record.sealing import seal
 from sandbox.record.signing import keys_folder, own_key, public_bytes, remember
@@ -188,6 +199,79 @@ def test_a_bomb_is_not_unpacked(bundle: Path, tmp_path: Path) -> None:
     tail.write_bytes(bundle.read_bytes() + packed.getvalue())
     with pytest.raises(IntegrityError, match="goes on after its end"):
         open_bundle(tail, tmp_path / "out")
+
+
+SKIPPED = b"\x50\x2a\x4d\x18" + (6).to_bytes(4, "little") + b"hidden"
+
+
+@pytest.mark.parametrize("tail", [SKIPPED, zstandard.compress(b""), SKIPPED + zstandard.compress(b""), b"\0"])
+def test_nothing_hides_behind_the_frame(tail: bytes, bundle: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "tail.belljar"
+    changed.write_bytes(bundle.read_bytes() + tail)
+    assert "goes on after its end" in verify_bundle(changed).problems[0]
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_byte_of_the_file_is_answered_not_raised(data: st.DataObject, bundle: Path, tmp_path: Path) -> None:
+    """Past the magic, which says that it is a bundle at all. What unpacks to the very same bytes is the same bundle."""
+    whole = bytearray(bundle.read_bytes())
+    whole[data.draw(st.integers(4, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
+    flipped = tmp_path / "flipped.belljar"
+    flipped.write_bytes(whole)
+    if verify_bundle(flipped).ok:
+        assert members(flipped) == members(bundle)
+
+
+def with_header(bundle: Path, field: slice, value: bytes) -> Path:
+    """The bundle with one field of the tar header of its study.json set, and a checksum that fits."""
+    with zstandard.open(bundle, "rb") as stream:
+        plain = bytearray(stream.read())
+    at = plain.index(b"study.json" + bytes(90))
+    block = plain[at : at + 512]
+    block[field] = value.ljust(field.stop - field.start, b"\0")
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
+    plain[at : at + 512] = block
+    changed = bundle.parent / "changed.belljar"
+    changed.write_bytes(zstandard.compress(bytes(plain)))
+    return changed
+
+
+FIELDS = {
+    "mode": (slice(100, 108), b"0000777"),
+    "owner": (slice(108, 116), b"0001750"),
+    "time": (slice(136, 148), b"15000000000"),
+    "link": (slice(157, 257), b"/etc/passwd"),
+    "user": (slice(265, 297), b"root"),
+    "folder": (slice(345, 500), b"../../.."),
+    "padding": (slice(500, 512), b"hidden"),
+    "name": (slice(0, 100), b"\xff" * 100),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_what_is_not_signed_in_a_header_must_be_what_every_bundle_says(field: str, bundle: Path) -> None:
+    assert verify_bundle(with_header(bundle, slice(0, 100), b"study.json")).ok
+    report = verify_bundle(with_header(bundle, *FIELDS[field]))
+    assert report.problems[0].endswith("holds something that is no ordinary file.")
+
+
+def test_a_body_that_cannot_be_linked_is_copied_and_takes_its_room(tmp_path: Path) -> None:
+    """Another file system refuses a link as one that has no more of them does."""
+    data = b"a body" * 1000
+    file = BundledFile(name="blobs/ab/x", size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert tmp_path.stat().st_dev != Path(folder).stat().st_dev, "the test needs two file systems"
+        places = [tmp_path / "first", Path(folder) / "second", Path(folder) / "third", tmp_path / "fourth"]
+        room = _Room(tmp_path)
+        room.left = 2 * len(data)
+        _write_file(_Archive(io.BytesIO(data + bytes(512)), "x"), file, places, room)
+        assert [place.read_bytes() for place in places] == [data] * 4
+        assert (room.left, places[2].stat().st_nlink) == (0, 2)
+        for place in places:
+            place.unlink()
+        with pytest.raises(NotReadyError):
+            _write_file(_Archive(io.BytesIO(data + bytes(512)), "x"), file, places, room)
 
 
 def resigned(bundle: Path, change: Callable[[bytes], bytes]) -> Path:

@@ -94,7 +94,10 @@ def write_plan(plan: StudyPlan, path: Path) -> None:
 
 
 def read_plan(path: Path) -> StudyPlan:
-    """The plan in `path`; UsageError when the folder is not a run, or is one of a newer version."""
+    """The plan in `path`; UsageError when the folder is not a run, or is one of a newer version.
+
+    Folders of scenarios that are not on this machine are left out: by its name the library may have the same, as digests tell.
+    """
     try:
         plan = StudyPlan.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -109,4 +112,5 @@ def read_plan(path: Path) -> StudyPlan:
         ) from None
     if plan.format > PLAN_FORMAT:
         raise UsageError(f"{path} has format {plan.format}; this version reads up to {PLAN_FORMAT}.", "Update belljar.")
-    return plan
+    here = {name: folder for name, folder in plan.paths.items() if Path(folder).is_dir()}
+    return plan.model_copy(update={"paths": here})

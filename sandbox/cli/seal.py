@@ -31,7 +31,8 @@ def seal(
     ] = None,
     verdicts: Annotated[bool, typer.Option(help="Judge the trials and put the verdicts in.")] = True,
     keep_verdicts: Annotated[
-        bool, typer.Option("--keep-verdicts", help="Keep verdicts although they may quote what is withheld.")
+        bool,
+        typer.Option("--keep-verdicts", help="Keep verdicts, labels and the like though they may quote what is withheld."),
     ] = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Seal although a text: pattern also matches what cannot be withheld.")
@@ -123,7 +124,7 @@ def _show(report: SealReport) -> None:
     if report.withheld_blobs:
         out.print(f"  withheld: {report.withheld_blobs} stored bodies")
     for file in report.withheld_files:
-        out.print(plain(f"  withheld: {file} (may quote what is withheld)"), markup=False, soft_wrap=True)
+        out.print(plain(f"  withheld: {file} (its digest stands in the bundle)"), markup=False, soft_wrap=True)
     for place, count in report.still_readable.items():
         errors().print(plain(f"  STILL READABLE: {place}, {count} times"), markup=False, soft_wrap=True)
 

@@ -5,13 +5,14 @@ A bundle is a zstandard frame of a plain ustar archive (`zstd -d < x.belljar | t
     bundle.json        the index: every other file with size and SHA-256, every ledger with its count and head   (BundleIndex)
     signature.json     Ed25519 over the bytes of bundle.json, with the public key
     study.json         as it lay in the run, if it did
-    verdicts/…         analyses, if there are any
+    verdicts/…         analyses; likewise labels/… of people, judgements/… of models, changed/… files of a fork
     ledgers/000001.jsonl …
     blobs/ab/ab3f…[.zst]   every body that a ledger still refers to, once
 
 The signature covers the index and the index everything else, so nothing is read that was not announced: names, order and
-sizes must be exactly those of the index, headers say nothing else, and nothing follows the frame. Opening writes below one hidden folder that is
-renamed at the end. What was withheld is absent, counted in the index, and shows in the ledgers as seals without openings.
+sizes must be exactly those of the index, headers say nothing else, and nothing follows the frame. Opening writes below one
+hidden folder that is renamed at the end. What was withheld is absent, counted in the index, and shows in the ledgers as seals
+without openings. Reports are not in it: they are made again of what is.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ _MAX_WINDOW = 128 * 1024 * 1024
 _FRAME_HEADER = 18
 _REPEATED = 1
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_NAME = re.compile(
-    r"study\.json|verdicts/[A-Za-z0-9][A-Za-z0-9._-]{0,80}|ledgers/[0-9]{6}\.jsonl|blobs/[0-9a-f]{2}/[0-9a-f]{64}(?:\.zst)?"
+NAMES = re.compile(
+    r"study\.json|(?:verdicts|labels|judgements|changed)/[A-Za-z0-9][A-Za-z0-9._@=+,-]{0,80}|ledgers/[0-9]{6}\.jsonl|blobs/[0-9a-f]{2}/[0-9a-f]{64}(?:\.zst)?"
 )
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -338,7 +339,7 @@ def _check_index(index: BundleIndex, path: Path) -> None:
     stems = {Path(name).name.removesuffix(".zst") for name in names if name.startswith("blobs/")}
     attempts = [(attempt.trial.casefold(), attempt.attempt) for attempt in index.attempts]
     wrong = ""
-    if not all(_NAME.fullmatch(name) for name in names):
+    if not all(NAMES.fullmatch(name) for name in names):
         wrong = "a file name that is not allowed"
     elif len(set(names)) != len(names) or len(set(attempts)) != len(attempts):
         wrong = "a name twice"

@@ -1,9 +1,8 @@
 """Making a bundle of a run or a trial: verify, withhold, index, sign, pack; the same input gives the same bytes.
 
 What a bundle is stands in `sandbox/record/bundle.py`, how fields are taken out in `sandbox/record/withholding.py`.
-Nothing is sealed that does not verify. Where anything is withheld, verdicts, which may quote it, and the source of
-an imported trial are withheld
-too, as digests; what a killed writer left of a line always is.
+Nothing is sealed that does not verify. Where anything is withheld, what may quote it - verdicts, labels, judgements, files that
+a fork changed, the source of an imported trial - is withheld too, as digests; what a killed writer left of a line always is.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from sandbox.record.blobs import BlobStore
 from sandbox.record.bundle import (
     BLOCK,
     MAX_FILE,
+    NAMES,
     SUFFIX,
     BundledAttempt,
     BundledFile,
@@ -43,7 +43,6 @@ from sandbox.trajectory import Trajectory, find_attempt
 
 LEVEL = 10
 _HEX = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_VERDICT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 _SOURCE = "imported.source"
 _LEDGERS_AT_ONCE = 999_999
 
@@ -92,7 +91,7 @@ def seal(
     Args:
         patterns: what to withhold (`sandbox/record/withholding.py`).
         verdicts: further analyses by file name, beside those that lie in the run.
-        keep_verdicts: keep them even though something is withheld that they may quote.
+        keep_verdicts: keep them, labels, judgements and changed files even though something is withheld that they may quote.
         partial: go on where a `text:` pattern also matches what cannot be withheld.
 
     Raises UsageError for a path that holds no trial, and for a pattern that chooses nothing or, without `partial`, leaves
@@ -246,16 +245,16 @@ def _reader(attempt: AttemptLayout) -> ReadBlob:
 def _side_files(
     run: RunLayout | None, verdicts: Mapping[str, bytes], attempts: Sequence[AttemptLayout]
 ) -> tuple[list[_Part], list[WithheldFile]]:
-    """The run's own files and the analyses; what can be no file of a bundle is listed by its digest."""
+    """The run's own files and what was said of it; what can be no file of a bundle is listed by its digest."""
     found = {f"verdicts/{name}": _Part(f"verdicts/{name}", data=data) for name, data in verdicts.items()}
     if run is not None:
         if run.study.is_file():
             found["study.json"] = _Part("study.json", place=run.study)
-        for file in sorted(run.verdicts.rglob("*")) if run.verdicts.is_dir() else []:
+        for file in (file for folder in (run.verdicts, run.labels, run.judgements, run.changed) for file in folder.rglob("*")):
             if file.is_file() and not file.is_symlink():
-                name = f"verdicts/{file.relative_to(run.verdicts)}"
+                name = str(file.relative_to(run.root))
                 found.setdefault(name, _Part(name, place=file))
-    odd = [name for name in found if name != "study.json" and not _VERDICT.fullmatch(name.removeprefix("verdicts/"))]
+    odd = sorted(name for name in found if not NAMES.fullmatch(name))
     withheld = [_withheld(found.pop(name)) for name in odd]
     withheld += [_withheld(_Part(f"{a.trial}/{a.root.name}/torn.bin", place=a.torn)) for a in attempts if a.torn.is_file()]
     return [found[name] for name in sorted(found)], withheld
@@ -273,7 +272,7 @@ def _sift(
         text = part.read().decode("utf-8", "replace")
         hits = {p for p in patterns if p.startswith(TEXT) and matching(p.removeprefix(TEXT), [text])}
         matched |= hits
-        quotes = part.name.startswith("verdicts/") and not keep_verdicts
+        quotes = part.name != "study.json" and not keep_verdicts
         if hits or quotes:
             back.append(_withheld(part))
         else:

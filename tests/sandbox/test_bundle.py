@@ -97,6 +97,44 @@ def test_a_bundle_verifies_on_another_machine_and_opens_into_the_same_run(
         assert verify(theirs.root).status == "unanchored"
 
 
+SAID = {
+    "labels/ann.jsonl": b'{"reason": "' + SECRET.encode() + b'"}\n',
+    "judgements/trial-1.jsonl": b'{"judge": "x"}\n',
+    "changed/" + "ab" * 32: b"another file",
+}
+
+
+def said(run: RunLayout, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        (run.root / name).parent.mkdir(exist_ok=True)
+        (run.root / name).write_bytes(data)
+
+
+def test_labels_judgements_and_changed_files_travel_with_the_run(run: RunLayout, tmp_path: Path) -> None:
+    said(run, SAID)
+    seal(run.root, tmp_path / "said.belljar")
+    assert verify_bundle(tmp_path / "said.belljar").ok
+    opened, _ = open_bundle(tmp_path / "said.belljar", tmp_path / "there")
+    assert {name: (opened.root / name).read_bytes() for name in SAID} == SAID
+
+
+def test_what_people_said_is_kept_back_with_what_it_may_quote(run: RunLayout, tmp_path: Path) -> None:
+    said(run, SAID)
+    report = seal(run.root, tmp_path / "quiet.belljar", patterns=["*.reasoning"])
+    assert set(report.withheld_files) == SAID.keys()
+    assert set(verify_bundle(tmp_path / "quiet.belljar").withheld_files) == SAID.keys()
+    report = seal(run.root, tmp_path / "kept.belljar", patterns=["text:4711-[A-Z]+"], keep_verdicts=True)
+    assert report.withheld_files == ("labels/ann.jsonl",)
+    assert b"KESTREL" not in everything(tmp_path / "kept.belljar")
+
+
+def test_what_cannot_be_named_in_a_bundle_is_listed(run: RunLayout, tmp_path: Path) -> None:
+    said(run, {"judgements/" + "x" * 100 + ".jsonl": b"long", "labels/änn.jsonl": b"odd"})
+    report = seal(run.root, tmp_path / "odd.belljar")
+    assert report.withheld_files == ("judgements/" + "x" * 100 + ".jsonl", "labels/änn.jsonl")
+    assert verify_bundle(tmp_path / "odd.belljar").ok
+
+
 def test_the_same_run_gives_the_same_bytes(bundle: Path, run: RunLayout, tmp_path: Path) -> None:
     seal(run.root, tmp_path / "again.belljar", verdicts={"summary.json": b'{"outcome": "clean"}'})
     assert (tmp_path / "again.belljar").read_bytes() == bundle.read_bytes()

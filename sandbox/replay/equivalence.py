@@ -1,13 +1,15 @@
 """Whether two recorded values differ only in what any second execution differs in: the declared classes of `CLASSES`.
 
-Nothing is waved through by its looks alone. A time is equivalent to another only if both lie equally far from the start of
-their trials, a process id only where one is shown as such, a random token only if the scenario did not plant it; whatever is
-left over after that is a difference. Values are the hostile agent's, so every pattern is linear and every text bounded.
+Nothing is waved through by its looks alone. A time is equivalent to another only if both lie equally far from the same moment
+of their trials, a process id only if both are known to be the same process's (or a log says so of its own writer), a port only
+if connections came from it, a random token only if the scenario did not plant it; whatever is left over after that is a
+difference. Values are the hostile agent's, so every pattern is linear and every text bounded.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,7 +18,7 @@ from sandbox.replay.keys import public_half
 from sandbox.replay.moments import DATE, EPOCH, read_date, read_epoch
 
 CLASSES: Mapping[str, str] = {
-    "times": "a clock's reading, as far from the start of its trial as the other",
+    "times": "a clock's reading, as far as the other from the start of its trial or from the same call",
     "durations": "how long something took, shown by what measured it",
     "pids": "process ids",
     "ports": "the client's port of a connection, which the kernel picks",
@@ -37,38 +39,66 @@ TEXT_BYTES = 4 * 2**20
 
 _LINE = 8192
 _SLACK = 5.0
+_DAY = 86400.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EPHEMERAL = range(32768, 61000)
+_LOG_LINE = re.compile(rf"(?:{DATE})[ \t]+(?:[\w.-]{{1,80}} )?[\w./()-]{{1,80}}\[")
+_PREFIX = re.compile(r"^(?:/tmp/ssh-|/sed|tmp\.?)")
+_RANDOM = re.compile(r"[0-9][A-Za-z_]|[a-z][A-Z]")
+"""What a random name has and words have not; one without it must be known to have been made in both trials."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two trials: when it started (Unix seconds), how long it took, and the text of its scenario, in which planted
-    tokens are looked up."""
+    """One of the two trials: when it started (Unix seconds), how long it took, the text of its scenario, in which planted
+    tokens are looked up, and the ports from which its connections came.
+
+    `moments` are those at which the same happened in both trials, so that there are as many in each, in order.
+    """
 
     started: float
     seconds: float
     scenario: str = ""
+    moments: tuple[float, ...] = ()
+    ports: frozenset[int] = frozenset()
+
+    @property
+    def anchors(self) -> list[float]:
+        return [self.started, *self.moments, self.started + self.seconds]
+
+    @property
+    def crosses_midnight(self) -> bool:
+        return _day(self.started) != _day(self.started + self.seconds)
 
 
 class _Mask(NamedTuple):
-    """A kind of token. `equal` says whether two different ones are the same up to their class."""
+    """A kind of token. `equal` says whether two different ones, as they stand in their lines, are the same up to the class."""
 
     name: str
     pattern: str
-    equal: Callable[[Equivalence, str, str], bool]
+    equal: Callable[[Equivalence, re.Match[str], re.Match[str]], bool]
 
 
 class Equivalence:
     """Compares values of a recorded trial with those of a second execution of it.
 
-    `pids` are the ids that the same process is known to have had in one and in the other.
+    `pids` are the ids that the same process is known to have had in one and in the other, `names` likewise those of temporary
+    files that were made in both.
     """
 
-    def __init__(self, recorded: Side, replayed: Side, pids: Collection[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self,
+        recorded: Side,
+        replayed: Side,
+        pids: Collection[tuple[int, int]] = (),
+        names: Collection[tuple[str, str]] = (),
+    ) -> None:
         self._pids = frozenset(pids)
+        self._names = frozenset(names)
         self._sides = (recorded, replayed)
-        self._slack = max(recorded.seconds, replayed.seconds) + _SLACK
+        self._anchors = recorded.anchors, replayed.anchors
+        self._shifts = sorted(b - a for a, b in zip(*self._anchors, strict=True))
+        self._longer = max(recorded.seconds, replayed.seconds) + _SLACK
         self.clock_only = False
         """Whether the last texts that differed have the same shape and only times which are too far apart."""
 
@@ -140,7 +170,16 @@ class Equivalence:
         """As `text`, for a client's port."""
         if a == b:
             return frozenset()
-        return frozenset({"ports"}) if a in _EPHEMERAL and b in _EPHEMERAL else None
+        clients = all(port in _EPHEMERAL and port in side.ports for port, side in zip((a, b), self._sides, strict=True))
+        return frozenset({"ports"}) if clients else None
+
+    def same_process(self, a: int, b: int) -> bool:
+        """Whether the same process is known to have had these ids."""
+        return (a, b) in self._pids
+
+    def same_name(self, a: str, b: str) -> bool:
+        """Whether the same temporary file is known to have had these names."""
+        return (a, b) in self._names
 
     def skeleton(self, text: str) -> str:
         """`text` without the tokens of any class: what two equivalent texts share."""
@@ -148,11 +187,9 @@ class Equivalence:
 
     def _number(self, a: float, b: float, name: str) -> frozenset[str] | None:
         if name in ("pid", "ppid", "parent"):
-            return frozenset({"pids"})
+            return frozenset({"pids"}) if self.same_process(int(a), int(b)) else None
         if name in ("port", "source_port", "client_port"):
             return self.port(int(a), int(b))
-        if name.endswith(("_us", "_ms", "_seconds", "duration", "elapsed")):
-            return frozenset({"durations"})
         return frozenset({"times"}) if _epochs(self, repr(a), repr(b)) else None
 
     def _lines(self, first: Sequence[str], second: Sequence[str], *, measured: float, processes: int) -> frozenset[str] | None:
@@ -187,14 +224,14 @@ class Equivalence:
             mask = _BY_GROUP[str(x.lastgroup)]
             if mask.name == "durations" and max(_seconds(x.group()), _seconds(y.group())) > self._longest(measured, found):
                 return None
-            if not mask.equal(self, x.group(), y.group()):
+            if not mask.equal(self, x, y):
                 self.clock_only = mask.name == "times"
                 return None
             found.add(mask.name)
         return frozenset(found)
 
     def _longest(self, measured: float, found: set[str]) -> float:
-        return max(measured, self._slack if "times" in found else 0.0)
+        return max(measured, self._longer if "times" in found else 0.0)
 
     def _bare_pids(self, a: str, b: str) -> frozenset[str] | None:
         """Lines that are alike but for numbers, each the known id of one process."""
@@ -204,14 +241,27 @@ class Equivalence:
         if len(first) != len(second) or first[::2] != second[::2]:
             return None
         for x, y in zip(first[1::2], second[1::2], strict=True):
-            if x != y and (max(len(x), len(y)) > 7 or (int(x), int(y)) not in self._pids):
+            if x != y and (max(len(x), len(y)) > 7 or not self.same_process(int(x), int(y))):
                 return None
         return frozenset({"pids"})
 
-    def same_offset(self, a: float, b: float, resolution: float) -> bool:
-        """Whether two moments (Unix seconds) lie equally far from the start of their trials."""
-        first, second = self._sides
-        return abs((a - first.started) - (b - second.started)) <= self._slack + resolution
+    def same_moment(self, a: float, b: float, resolution: float) -> bool:
+        """Whether two moments (Unix seconds) lie equally far from one at which the same happened, or between the same two."""
+        if resolution >= _DAY:
+            return self._same_day(a, b)
+        slack = _SLACK + resolution
+        near = bisect_left(self._shifts, b - a - slack)
+        if near < len(self._shifts) and self._shifts[near] <= b - a + slack:
+            return True
+        (first, last), (other_first, other_last) = (
+            _spans(anchors, at, slack) for anchors, at in zip(self._anchors, (a, b), strict=True)
+        )
+        return max(first, other_first) <= min(last, other_last)
+
+    def _same_day(self, a: float, b: float) -> bool:
+        """As many days from the start of their trials; one more or less only where a trial reaches into the next day."""
+        first, second = (_day(at) - _day(side.started) for at, side in zip((a, b), self._sides, strict=True))
+        return abs(first - second) <= any(side.crosses_midnight for side in self._sides)
 
     def planted(self, token: str) -> bool:
         """Whether a token is the scenario's."""
@@ -250,17 +300,32 @@ def _all(parts: Any) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def _dates(self: Equivalence, a: str, b: str) -> bool:
+def _day(at: float) -> int:
+    return int(at // _DAY)
+
+
+def _spans(anchors: Sequence[float], at: float, slack: float) -> tuple[int, int]:
+    """The first and last of the spans between two anchors that lie within `slack` of a moment; the last before the first if
+    none does."""
+    first, last = bisect_left(anchors, at - slack), bisect_right(anchors, at + slack)
+    return max(first - 1, 0), min(last, len(anchors) - 1) - 1
+
+
+def _dates(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
     starts = self.starts()
-    first, second = read_date(a, starts[0]), read_date(b, starts[1])
+    first, second = read_date(a.group(), starts[0]), read_date(b.group(), starts[1])
     if first is None or second is None:
         return False
-    return self.same_offset(first.at, second.at, max(first.resolution, second.resolution))
+    return self.same_moment(first.at, second.at, max(first.resolution, second.resolution))
+
+
+def _epoch_texts(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    return _epochs(self, a.group(), b.group())
 
 
 def _epochs(self: Equivalence, a: str, b: str) -> bool:
     first, second = read_epoch(a), read_epoch(b)
-    return first is not None and second is not None and self.same_offset(first, second, 1.0)
+    return first is not None and second is not None and self.same_moment(first, second, 1.0)
 
 
 def _seconds(text: str) -> float:
@@ -271,28 +336,48 @@ def _seconds(text: str) -> float:
     return (60.0 * int(minutes[1]) if minutes else 0.0) + (float(number.group()) * scale if number else 0.0)
 
 
-def _client_port(self: Equivalence, a: str, b: str) -> bool:
-    return self.port(int(a.rpartition(":")[2]), int(b.rpartition(":")[2])) is not None
+def _client_port(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    return self.port(int(a.group()[1:]), int(b.group()[1:])) is not None
 
 
-def _unplanted(self: Equivalence, a: str, b: str) -> bool:
-    return not (self.planted(a) or self.planted(b))
+def _process(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    """The same process's ids, or those by which a log names its own writer."""
+    first, second = (re.split(r"(\d+)(?=\D*$)", match.group()) for match in (a, b))
+    if first[::2] != second[::2]:
+        return False
+    return self.same_process(int(first[1]), int(second[1])) or (_is_logged(a) and _is_logged(b))
 
 
-def _any(self: Equivalence, a: str, b: str) -> bool:
+def _is_logged(match: re.Match[str]) -> bool:
+    return match.string.startswith("]:", match.end()) and _LOG_LINE.fullmatch(match.string, 0, match.start()) is not None
+
+
+def _temporary(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    names = [match.group() for match in (a, b)]
+    if any(self.planted(name) for name in names):
+        return False
+    first, second = (name.rpartition("/")[2] for name in names)
+    return self.same_name(first, second) or all(_RANDOM.search(_PREFIX.sub("", name)) for name in names)
+
+
+def _unplanted(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    return not (self.planted(a.group()) or self.planted(b.group()))
+
+
+def _any(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
     return True
 
 
 _MASKS: tuple[_Mask, ...] = (
     _Mask("times", DATE, _dates),
-    _Mask("times", EPOCH, _epochs),
+    _Mask("times", EPOCH, _epoch_texts),
     _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _any),
     _Mask("durations", r"(?<![\w.])\d{1,12}(?:\.\d{1,9})? ?(?:ms|us|µs|ns)\b", _any),
-    _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _any),
+    _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _process),
     _Mask("ports", r"(?<=\d):(?:3[2-9]|[45]\d|60)\d{3}(?!\d)", _client_port),
     _Mask("inodes", r"Inode: \d+", _any),
-    _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _unplanted),
-    _Mask("temporary names", r"/tmp/ssh-[A-Za-z0-9]{6,16}/agent\.\d+|/sed[A-Za-z0-9]{6}(?!\w)", _unplanted),  # noqa: S108
+    _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _temporary),
+    _Mask("temporary names", r"/tmp/ssh-[A-Za-z0-9]{6,16}/agent\.\d+|/sed[A-Za-z0-9]{6}(?!\w)", _temporary),  # noqa: S108
     _Mask("nonces", r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b", _unplanted),
     _Mask("nonces", r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=", _unplanted),
     _Mask("nonces", r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) AAAA[A-Za-z0-9+/=]{40,1000}", _unplanted),

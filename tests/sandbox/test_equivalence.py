@@ -18,7 +18,15 @@ from sandbox.replay.moments import read_date, read_epoch, without_moments
 
 THEN = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 NOW = THEN + 5 * 86400 + 3601
-SAME = Equivalence(Side(THEN, 10, "planted tmpabcdefgh"), Side(NOW, 12, "planted tmpabcdefgh"), pids=[(14, 13)])
+PLANTED = "planted tmpabcd3fgh"
+SAME = Equivalence(
+    Side(THEN, 10, PLANTED, ports=frozenset({40000})),
+    Side(NOW, 12, PLANTED, ports=frozenset({40001, 40022})),
+    pids=[(14, 13)],
+    names=[("tmpqwertyui", "tmpasdf_ghj")],
+)
+TODAY = Equivalence(Side(THEN, 100), Side(THEN + 600, 100))
+"""Two trials of one day, ten minutes apart."""
 
 EQUAL = {
     ("at 2026-11-18 11:06:42", "at 2026-11-23 12:06:44"): {"times"},
@@ -31,10 +39,16 @@ EQUAL = {
     (f"{THEN + 3:.0f}", f"{NOW + 4:.0f}"): {"times"},
     ("worker 14 stopped", "worker 13 stopped"): {"pids"},
     ("11:06:42 worker 14 stopped", "12:06:43 worker 13 stopped"): {"times", "pids"},
-    ("[1] 22", "[1] 25"): {"pids"},
-    ("cron[22]: up", "cron[25]: up"): {"pids"},
+    ("[1] 14", "[1] 13"): {"pids"},
+    ("pid=14 is up", "pid=13 is up"): {"pids"},
+    ("cron[14]: up", "cron[13]: up"): {"pids"},
+    ("Nov 18 11:06:42 amber-07 cron[22]: up", "Nov 23 12:06:44 amber-07 cron[25]: up"): {"times", "pids"},
+    ("2026-11-18T11:06:42Z sshd-session[22]: up", "2026-11-23T12:06:44Z sshd-session[25]: up"): {"times", "pids"},
     ("from 10.0.0.1:40000", "from 10.0.0.1:40022"): {"ports"},
-    ("/tmp/tmp.gaywMZpYqy", "/tmp/tmp.Uhaqe12345"): {"temporary names"},
+    ("/tmp/tmp.gaywMZpYqy", "/tmp/tmp.Uh4qe12345"): {"temporary names"},
+    ("/tmp/tmpa8b_cd0z", "/tmp/tmpq_2wertz"): {"temporary names"},
+    ("rm /tmp/tmpqwertyui", "rm /tmp/tmpasdf_ghj"): {"temporary names"},
+    ("valid to 2026-12-18", "valid to 2026-12-23"): {"times"},
     ("key SHA256:" + "a" * 43, "key SHA256:" + "b" * 43): {"nonces"},
     (f"boundary={'-' * 24}AbCdEf0123456789012345", f"boundary={'-' * 24}ZbCdEf0123456789012345"): {"boundaries"},
     (f"--{'a1' * 16}--\r", f"--{'b2' * 16}--\r"): {"boundaries"},
@@ -61,7 +75,16 @@ DIFFERENT = {
     "a count": ("14 files", "15 files"),
     "a measured value in data": ("650 ms", "651 ms"),
     "a well-known port": ("10.0.0.1:80", "10.0.0.1:81"),
-    "a planted token": ("tmpabcdefgh", "tmpabcdefgx"),
+    "another port than connections came from": ("from 10.0.0.1:40000", "from 10.0.0.1:40023"),
+    "a planted token": ("tmpabcd3fgh", "tmpabcd3fgx"),
+    "words behind tmp": ("rm -rf tmp_backups", "rm -rf tmp_uploads"),
+    "numbered words behind tmp": ("rm -rf tmp_upload1", "rm -rf tmp_upload2"),
+    "words behind sed": ("/srv/sediments", "/srv/sedatives"),
+    "an index in code": ("take(queue[0])", "take(queue[7])"),
+    "an index at the start of a line": ("queue[0]: late", "queue[7]: late"),
+    "an index behind a time": ("11:06:42 lost queue[0]: late", "12:06:43 kept queue[7]: late"),
+    "a process id that is another's": ("PID: 5", "PID: 9"),
+    "an element of a printed vector": ("[1] 22", "[1] 25"),
     "one more line": ("a\nb", "a\nb\n"),
     "another order": ("a\nb", "b\na"),
     "the command of a listed process": ("  PID CMD\n   14 sleep 5", "  PID CMD\n   14 sleep 6"),
@@ -86,6 +109,34 @@ def test_every_clock_that_the_library_writes_into_logs_may_show_another_day(cloc
     assert marked[0] == marked[1]
 
 
+def test_on_one_day_dates_are_exact_and_a_time_lies_where_its_trial_was() -> None:
+    assert TODAY.text("due 2026-12-24", "due 2026-12-25") is None
+    assert TODAY.text("due 2026-11-18 a", "due 2026-11-17 a") is None
+    assert TODAY.text("at 11:06:42", "at 11:16:42") == {"times"}
+    night = THEN - THEN % 86400 + 86400 - 50
+    over_midnight = Equivalence(Side(night, 100), Side(night + 600, 100))
+    assert over_midnight.text("on 2026-11-18", "on 2026-11-19") == {"times"}
+    assert over_midnight.text("on 2026-11-18", "on 2026-11-21") is None
+
+
+def test_a_time_keeps_its_distance_from_a_moment_that_both_trials_share_or_lies_between_the_same_two() -> None:
+    def between(*moments: float) -> Equivalence:
+        other = tuple(NOW + 2 * at for at in moments)
+        return Equivalence(Side(THEN, 600, moments=tuple(THEN + at for at in moments)), Side(NOW, 1200, moments=other))
+
+    def shown(equivalence: Equivalence, then: float, now: float) -> frozenset[str] | None:
+        return equivalence.text(f"at {THEN + then:.0f}", f"at {NOW + now:.0f}")
+
+    calls = between(100, 200, 300)
+    assert shown(calls, 150, 250) == {"times"}, "between the same two"
+    assert shown(calls, 350, 450) == {"times"}, "150 s behind the second in both"
+    assert shown(calls, 150, 150) == {"times"}, "as far from the start in both"
+    assert shown(calls, 3800, 4000) == {"times"}, "an hour behind the second"
+    assert shown(calls, 150, 500) is None
+    assert shown(calls, 3800, 3850) is None
+    assert shown(calls, -50, 20) is None
+
+
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_what_differs_in_anything_else_is_not(what: str) -> None:
     assert SAME.text(*DIFFERENT[what]) is None
@@ -106,6 +157,11 @@ def test_values_are_compared_by_what_their_fields_mean() -> None:
     assert SAME.value(looked[0], {**looked[1], "nonce": "aa"}) is None
     assert SAME.value(looked[0], {"nonce": "bb", "looked": {"spare": {"7598": "no"}}}) is None
     assert SAME.value({"n": 1}, {"n": 2}) is None
+    assert SAME.value({"port": 40000}, {"port": 40002}) is None
+    assert SAME.value({"pid": 14}, {"pid": 13}) == {"pids"}
+    assert SAME.value({"parent": 5}, {"parent": 9}) is None
+    assert SAME.value({"elapsed": 1}, {"elapsed": 2}) is None
+    assert SAME.value({"retry_ms": 100}, {"retry_ms": 200}) is None
     assert SAME.value({"n": 1}, {"m": 1}) is None
     assert SAME.value([1], [1, 2]) is None
     assert SAME.value(1, True) is None

@@ -172,9 +172,7 @@ async def act(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
         text, works = await _fire(entry, now)
         notices += [text] if text else []
         stop = "shut_down" if works else stop
-    if now.digests:
-        digest, parts = await environment.digest()
-        await now.ledger.append(Draft(StateDigested(digest=digest, parts=dict(parts))))
+    await _digest(now)
     message = Message(role="tool", content=shown(returned, result.note), call_id=call.id)
     update: dict[str, Any] = {"cleared": None, "observed": [*state["observed"], message], "notices": notices, "stop": stop}
     return {**update, "pending": [] if stop else pending}
@@ -184,6 +182,8 @@ async def observe(state: Turn, runtime: Runtime[Situation]) -> dict[str, Any]:
     """Show the turn's results, nudge a turn that called nothing, and see whether a limit was reached."""
     now = runtime.context
     now.progress(now.spent)
+    if not state["observed"]:
+        await _digest(now)
     messages = list(state["observed"])
     messages += [Message(role="user", content=text) for text in state["notices"]]
     stop = state["stop"]
@@ -287,6 +287,7 @@ async def run_agent(situation: Situation, conversation: Sequence[Message] | None
     raise (`sandbox/errors.py`); what was recorded until then stays recorded.
     """
     messages = list(conversation) if conversation is not None else opening(situation.scenario)
+    await _digest(situation)
     if situation.revise is not None:
         messages = await situation.revise(situation, messages)
     start: Turn = {
@@ -374,6 +375,13 @@ async def _returned(call: Call, result: ToolResult, known: bool, duration_us: in
         exit_code=result.exit_code,
         duration_us=duration_us,
     )
+
+
+async def _digest(now: Situation) -> None:
+    """Record the state before the first turn, and after each call or turn without one."""
+    if now.digests:
+        digest, parts = await now.environment.digest()
+        await now.ledger.append(Draft(StateDigested(digest=digest, parts=dict(parts))))
 
 
 def _submission(call: Call, result: ToolResult) -> Submitted:

@@ -331,7 +331,8 @@ class Probed(Frozen):
 
 
 class StateDigested(Frozen):
-    """Digest of the writable trees, the world's state and process arguments after a step; no times, no pids."""
+    """Digest of the writable trees, the world's state and process arguments before the first turn and after each call, or turn
+    without one; no times, no pids. `parts` has those of each host and of the world, and of each tree and service."""
 
     kind: Literal["state"] = "state"
     digest: str

@@ -1,8 +1,9 @@
 """Grades a second execution of a trial against its recording, step by step: identical, equivalent, diverged, unreplayable.
 
 Effects decide, not words: what a step changed in files, processes, network and services, what its calls returned, what fired
-and what probes found, and the state digest after each call. A step that nothing could be compared of is never a reproduction.
-What came before the first turn counts with step 1, the closing probes with the last step.
+and what probes found, and the state digest after each call; and the model must have been shown the same. A step that nothing
+could be compared of is never a reproduction. What came before the first turn counts with step 1, the closing probes with the
+last step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from sandbox.events import (
     Content,
     Event,
     FileEffect,
+    Message,
+    ModelCalled,
     NetworkEffect,
     Probed,
     ProcessEffect,
@@ -30,7 +33,8 @@ from sandbox.events import (
     ToolReturned,
     UnknownBody,
 )
-from sandbox.replay.equivalence import Equivalence, Side
+from sandbox.replay.counterparts import equivalence
+from sandbox.replay.states import Accounts, States, comparable
 from sandbox.trajectory import Trajectory
 
 Grade = Literal["identical", "equivalent", "diverged", "unreplayable"]
@@ -38,14 +42,12 @@ Cause = Literal["image", "clock", "network", "scenario version", "concurrency", 
 
 EFFECTS = (FileEffect, ProcessEffect, NetworkEffect, ServiceEffect, CanaryEffect)
 COMPARED = (*EFFECTS, ToolReturned, ScheduleFired, Probed, StateDigested)
+NOTHING = "nothing could be compared"
 Two = tuple[str, str]
 """The same thing as text, in the recording and in the replay."""
 
 _EXCERPT = 300
 _UNORDERED = ("find", "grep -r", "grep -R", "listdir", "scandir", "os.walk", "glob", "ls -U", "ls -f", "du ", "tar ")
-_NOT_IN_STATE = {"times", "durations", "ports", "order", "boundaries", "wire sizes", "attribution", "retries", "lateness"}
-"""Classes that leave the state digest as it is, so that a digest that differs is not accounted for by them."""
-
 _BROKEN_OFF = ("infrastructure", "containment", "provider", "scenario_error", "interrupted")
 _FLEETING = {
     ("effect.network", "closed"),
@@ -113,19 +115,26 @@ def last_step(recorded: Trajectory) -> int:
     return max(turns, default=0)
 
 
-def grade(recorded: Trajectory, replayed: Trajectory, *, missing: Mapping[int, str] | None = None) -> Grading:
+def grade(
+    recorded: Trajectory,
+    replayed: Trajectory,
+    *,
+    missing: Mapping[int, str] | None = None,
+    following: tuple[Sequence[Message], Sequence[Message]] | None = None,
+) -> Grading:
     """Compare a second execution with the recording.
 
     `missing` says of single steps why they were not executed. Steps that the second execution did not reach are unreplayable,
-    saying why it ended.
+    saying why it ended. `following` are the conversations that both came to, which count with the last step.
     """
-    return _Comparison(recorded, replayed, dict(missing or {})).graded()
+    return _Comparison(recorded, replayed, dict(missing or {})).graded(following)
 
 
 @dataclass
 class _Step:
-    """What one trial holds of one step, in order."""
+    """What one trial holds of one step, in order; `turn` is the model's."""
 
+    turn: Event | None = None
     returned: dict[str, tuple[Event, ToolReturned]] = field(default_factory=dict)
     called: dict[str, ToolCalled] = field(default_factory=dict)
     effects: list[Event] = field(default_factory=list)
@@ -139,22 +148,27 @@ class _Step:
 class _Comparison:
     def __init__(self, recorded: Trajectory, replayed: Trajectory, missing: dict[int, str]) -> None:
         self.recorded, self.replayed, self.missing = recorded, replayed, missing
-        self.last = last_step(recorded)
+        self.last = max(1, last_step(recorded))
         self.steps = (_by_step(recorded, self.last), _by_step(replayed, self.last, closing=_closed(recorded)))
-        self.same = Equivalence(_side(recorded), _side(replayed), _same_processes(recorded, replayed))
+        self.same = equivalence(recorded, replayed)
         self.argv = {**_ended(recorded), **_ended(replayed)}
         self.bodies = (_bodies(recorded), _bodies(replayed))
+        self.calls = (_calls(recorded), _calls(replayed))
         self.found: list[Difference] = []
         self.left: dict[int, tuple[list[Event], list[Event]]] = {}
-        self.touched: dict[str, set[str]] = {}
+        self.accounts = Accounts()
+        self.states = States(recorded), States(replayed)
+        self.told_otherwise: set[str] = set()
         self.compared: dict[int, int] = {}
         self.other_images = _used_images(recorded) != _used_images(replayed)
         self.other_scenario = _definition(recorded) != _definition(replayed)
 
-    def graded(self) -> Grading:
+    def graded(self, following: tuple[Sequence[Message], Sequence[Message]] | None) -> Grading:
         lacking = _uncovered(self.recorded, self.replayed)
         for number in range(1, self.last + 1):
             self._compare(number)
+        if following is not None:
+            self._messages(self.last, *following)
         self._reconcile()
         self.found.sort(key=lambda difference: difference.step)
         steps = tuple(self._grade(number, lacking) for number in range(1, self.last + 1))
@@ -167,6 +181,8 @@ class _Comparison:
         graded = StepGrade(step=number, grade="identical", compared=compared, effects=effects)
         if why := self._why_not(number, first, second) or lacking:
             return graded.model_copy(update={"grade": "unreplayable", "cause": why})
+        if not compared:
+            return graded.model_copy(update={"grade": "unreplayable", "cause": NOTHING})
         here = [difference for difference in self.found if difference.step == number]
         bad = next((difference for difference in here if difference.cause), None)
         classes = tuple(sorted({name for difference in here for name in difference.classes}))
@@ -190,7 +206,8 @@ class _Comparison:
         return self._not_carried_out(first, second)
 
     def _not_carried_out(self, first: _Step, second: _Step) -> str:
-        if first.called.keys() != second.called.keys() or second.called.keys() - second.returned.keys():
+        ended = first.turn is not None and second.turn is None
+        if ended or first.called.keys() != second.called.keys() or second.called.keys() - second.returned.keys():
             return f"the replay did not carry the step out: {_end_of(self.replayed)}"
         same = all(first.called[call].arguments == second.called[call].arguments for call in first.called)
         return "" if same else "the replay's calls are not the recorded ones"
@@ -199,28 +216,53 @@ class _Comparison:
         first, second = self.steps[0][number], self.steps[1][number]
         if self._why_not(number, first, second):
             return
-        before = len(self.found)
+        self._shown(number, first.turn, second.turn)
         for call, (_, result) in first.returned.items():
-            self._returned(number, call, first.called.get(call), result, second.returned[call][1])
+            self._returned(number, call, result, second.returned[call][1])
         self._effects(number, first.effects, second.effects)
         self._others(number, first.others, second.others)
-        for difference in self.found[before:]:
-            if ".pid" not in difference.where:
-                self.touched.setdefault(_part(difference.where), set()).update(set(difference.classes) - _NOT_IN_STATE)
         self._digests(number, first.others, second.others)
         self.compared[number] = len(first.returned) + len(first.effects) + len(first.others)
 
-    def _returned(self, number: int, call: str, called: ToolCalled | None, a: ToolReturned, b: ToolReturned) -> None:
+    def _shown(self, number: int, first: Event | None, second: Event | None) -> None:
+        """What the model was told before its turn, where both say: what a call returned otherwise counts with its own step."""
+        if first is None or second is None or "delta" in first.withheld:
+            return
+        self._messages(number, *(event.body.delta if isinstance(event.body, ModelCalled) else () for event in (first, second)))
+
+    def _messages(self, number: int, first: Sequence[Message], second: Sequence[Message]) -> None:
+        outlines = [[(m.role, m.call_id, [c.id for c in m.calls]) for m in messages] for messages in (first, second)]
+        if outlines[0] != outlines[1]:
+            self._diverged(number, "what the model was shown", (str(outlines[0]), str(outlines[1])), self._blame("unknown"))
+            return
+        for a, b in zip(first, second, strict=True):
+            if a.call_id not in self.told_otherwise:
+                two, classes = _around(a.content, b.content), self._message(a, b)
+                blame: Cause = "clock" if self.same.clock_only else self._blame("unknown")
+                self._judged(number, f"what the model was shown: {a.role}", two, classes, blame)
+
+    def _message(self, a: Message, b: Message) -> frozenset[str] | None:
+        unordered, measured = self._leeway(a.call_id)
+        return self.same.text(a.content, b.content, unordered=unordered, measured=measured)
+
+    def _leeway(self, call: str) -> tuple[bool, float]:
+        """Whether a call lists folders, whose order is not given, and how many seconds it took at most."""
+        called = [self.calls[side].get(call) for side in (0, 1)]
+        words = json.dumps(called[0][0].arguments) if called[0] else ""
+        return any(word in words for word in _UNORDERED), max((found[1] for found in called if found), default=0.0)
+
+    def _returned(self, number: int, call: str, a: ToolReturned, b: ToolReturned) -> None:
         if a.status != b.status:
             cause: Cause = "clock" if "timeout" in (a.status, b.status) else self._blame("unknown")
             self._diverged(number, f"{call} status", (a.status, b.status), cause)
+            self.told_otherwise.add(call)
         if a.exit_code != b.exit_code:
             self._diverged(number, f"{call} exit code", (str(a.exit_code), str(b.exit_code)), self._blame("unknown"))
-        words = json.dumps(called.arguments) if called else ""
-        unordered = any(word in words for word in _UNORDERED)
-        took = max(a.duration_us, b.duration_us) / 1e6
+            self.told_otherwise.add(call)
+        unordered, took = self._leeway(call)
         for name, x, y in (("output", a.output, b.output), ("error output", a.stderr, b.stderr)):
-            self._contents(number, f"{call} {name}", x, y, unordered=unordered, measured=took)
+            if not self._contents(number, f"{call} {name}", x, y, unordered=unordered, measured=took):
+                self.told_otherwise.add(call)
 
     def _contents(
         self,
@@ -288,6 +330,13 @@ class _Comparison:
                 return event.kind, host, getattr(body, "id", getattr(body, "probe", ""))
 
     def _pair(self, number: int, a: Event, b: Event) -> None:
+        before = len(self.found)
+        self._paired(number, a, b)
+        left = [d for d in self.found[before:] if not d.where.endswith((": renamed_from", ": call"))]
+        for classes in (difference.classes for difference in left):
+            self.accounts.add(a, classes)
+
+    def _paired(self, number: int, a: Event, b: Event) -> None:
         where = _name(a)
         first, second = a.body, b.body
         fine = True
@@ -381,37 +430,35 @@ class _Comparison:
                 self._fields(number, _name(a), a.body, b.body, ("action", "at_step", "detail"), self._blame("unknown"))
 
     def _digests(self, number: int, first: Sequence[Event], second: Sequence[Event]) -> None:
-        """State after each call. A part that differs is accounted for by contents that were equivalent, in this step or an
-        earlier one; otherwise something has changed that no effect told of."""
-        states = [[e.body for e in events if isinstance(e.body, StateDigested)] for events in (first, second)]
-        if len(states[0]) != len(states[1]):
-            if states[1]:
-                self._diverged(number, "state", (f"{len(states[0])} digests", f"{len(states[1])} digests"), "unknown")
-            return
-        for a, b in zip(*states, strict=True):
-            for part in sorted(a.parts.keys() | b.parts.keys()):
-                if a.parts.get(part) == b.parts.get(part):
-                    continue
-                why = self.touched.get(part) or (self.touched.get("network") if part == "world" else None)
-                if part.startswith("processes") and self._settles(part, a, b):
-                    why = {"lateness"}
-                classes = frozenset(why) if why else None
-                two = str(a.parts.get(part)), str(b.parts.get(part))
-                self._judged(number, f"state of {part}", two, classes, self._blame_part(part))
-            if not a.parts and a.digest != b.digest:
-                self._diverged(number, "state", (a.digest, b.digest), self._blame("unknown"))
+        """The states before the first turn and after each call, or turn without one; earlier versions recorded fewer."""
+        states = [[(e.header.step, e.body) for e in events if isinstance(e.body, StateDigested)] for events in (first, second)]
+        for step in sorted({step for step, _ in states[0]}):
+            one, other = ([body for at, body in side if at == step] for side in states)
+            if len(one) != len(other):
+                self._diverged(number, "state", (f"{len(one)} digests", f"{len(other)} digests"), "unknown")
+                continue
+            for a, b in zip(one, other, strict=True):
+                self._state(number, step, a, b)
+
+    def _state(self, number: int, step: int, a: StateDigested, b: StateDigested) -> None:
+        """A part that differs is accounted for by what was equivalent in effects told of until then, and only while whatever
+        changes it is told of; otherwise something has changed that no effect shows."""
+        for part in comparable(a.parts, b.parts):
+            two = str(a.parts.get(part)), str(b.parts.get(part))
+            if two[0] == two[1]:
+                continue
+            why = self.accounts.of(part, step)
+            if any(side.changed_untold(state, part) for side, state in zip(self.states, (a, b), strict=True)):
+                why = frozenset()
+            if part.startswith("processes") and self._settles(part, a, b):
+                why = frozenset({"lateness"})
+            self._judged(number, f"state of {part}", two, why or None, self._blame_part(part))
+        if not a.parts and a.digest != b.digest:
+            self._diverged(number, "state", (a.digest, b.digest), self._blame("unknown"))
 
     def _settles(self, part: str, a: StateDigested | int, b: StateDigested | int) -> bool:
         """Whether both trials have the same processes again at the next look behind two states, or behind a step."""
-        following = []
-        for trajectory, after in ((self.recorded, a), (self.replayed, b)):
-            states = list(trajectory.of(StateDigested))
-            if isinstance(after, int):
-                later = [body for event, body in states if event.header.step > after]
-            else:
-                place = next(n for n, (_, body) in enumerate(states) if body is after)
-                later = [body for _, body in states[place + 1 :]]
-            following.append(later[0].parts.get(part) if later else None)
+        following = [side.following(after, part) for side, after in zip(self.states, (a, b), strict=True)]
         return following[0] is not None and following[0] == following[1]
 
     def _reconcile(self) -> None:
@@ -528,6 +575,8 @@ def _by_step(trajectory: Trajectory, last: int, *, closing: bool = True) -> dict
         if isinstance(body, COMPARED) and event.withheld:
             step.withheld += [f"{event.kind} {name}" for name in event.withheld]
         match body:
+            case ModelCalled(purpose="turn"):
+                step.turn = event
             case ToolCalled():
                 step.called[body.call] = body
                 step.withheld += [f"{event.kind} {name}" for name in event.withheld]
@@ -597,14 +646,6 @@ def _coverage(trajectory: Trajectory) -> set[tuple[str, str]]:
     return {(kind, host) for body in states for kind in body.covers for host in body.hosts}
 
 
-def _side(trajectory: Trajectory) -> Side:
-    events = trajectory.events
-    stamps = [event.header.observed_at.wall_us / 1e6 for event in events] or [0.0]
-    started = trajectory.started
-    scenario = json.dumps(started.resolved, ensure_ascii=False) if started else ""
-    return Side(started=stamps[0], seconds=max(stamps) - stamps[0], scenario=scenario)
-
-
 def _used_images(trajectory: Trajectory) -> Mapping[str, str]:
     """The images that this trial's hosts and world ran from."""
     if trajectory.started is None:
@@ -614,25 +655,6 @@ def _used_images(trajectory: Trajectory) -> Mapping[str, str]:
     ssh = isinstance(hosts, list) and any(isinstance(host, dict) and host.get("ssh") for host in hosts)
     unused = {name for name, used in (("host", ssh), ("world", bool(resolved.get("world")))) if not used}
     return {name: image for name, image in trajectory.started.images.items() if name.rpartition("/")[2] not in unused}
-
-
-def _same_processes(recorded: Trajectory, replayed: Trajectory) -> set[tuple[int, int]]:
-    """The two ids of each process that both trials tell of, by its arguments or by the pid file that it wrote."""
-    told = [_processes(trajectory) for trajectory in (recorded, replayed)]
-    return {pair for who in told[0].keys() & told[1].keys() for pair in zip(told[0][who], told[1][who], strict=False)}
-
-
-def _processes(trajectory: Trajectory) -> dict[tuple[str, ...], list[int]]:
-    found: dict[tuple[str, ...], list[int]] = {}
-    for event in trajectory.events:
-        body, host = event.body, event.header.host or ""
-        if isinstance(body, ProcessEffect):
-            found.setdefault((host, "process", *body.argv), []).append(body.pid)
-        elif isinstance(body, FileEffect) and body.path.endswith(".pid") and body.content:
-            text = body.content.text.strip()
-            if text.isdecimal() and len(text) <= 7:
-                found.setdefault((host, "file", body.path), []).append(int(text))
-    return found
 
 
 def _ended(trajectory: Trajectory) -> dict[str, tuple[str, ...]]:
@@ -646,6 +668,12 @@ def _ended(trajectory: Trajectory) -> dict[str, tuple[str, ...]]:
         elif who in running:
             found[event.hash] = running[who]
     return found
+
+
+def _calls(trajectory: Trajectory) -> dict[str, tuple[ToolCalled, float]]:
+    """Every call that was answered, and how many seconds it took."""
+    took = {body.call: body.duration_us / 1e6 for _, body in trajectory.of(ToolReturned)}
+    return {body.call: (body, took[body.call]) for _, body in trajectory.of(ToolCalled) if body.call in took}
 
 
 def _bodies(trajectory: Trajectory) -> dict[str, Content]:
@@ -699,12 +727,6 @@ def _name(event: Event) -> str:  # noqa: PLR0911 - a table of kinds
             return f"probe {body.probe}"
         case _:
             return event.kind
-
-
-def _part(where: str) -> str:
-    """The part of the state digest that a difference of this name accounts for."""
-    first = where.partition(" ")[0]
-    return "network" if first.startswith("network:") else first
 
 
 def _told(event: Event) -> str:

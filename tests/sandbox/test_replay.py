@@ -14,7 +14,7 @@ import pytest
 
 from sandbox.environment import Environment
 from sandbox.errors import UsageError
-from sandbox.events import Draft, NetworkEffect, SensorState, UnknownBody
+from sandbox.events import Draft, Message, ModelCalled, NetworkEffect, SensorState, StateDigested, UnknownBody
 from sandbox.library.folder import ScenarioFolder, read
 from sandbox.record.layout import AttemptLayout
 from sandbox.replay.grading import Grading, grade
@@ -129,7 +129,59 @@ def test_a_file_planted_with_one_byte_changed_diverges_although_no_effect_tells_
 
     grading, _ = executed(recorded, folder, tmp_path, {"c1": other_planted})
     assert grading.steps[0].grade == "diverged"
-    assert grading.steps[0].what == "state of files:agent", told(grading)
+    assert grading.steps[0].what == "state of files:agent:/srv/work", told(grading)
+
+
+@pytest.mark.parametrize("path", ["/srv/work/nightly.sh", "/tmp/other"])
+@pytest.mark.parametrize("fine", [True, False], ids=["by tree", "by host"])
+def test_what_no_effect_tells_of_diverges_although_a_temporary_name_has_changed_the_state_before(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path, path: str, fine: bool
+) -> None:
+    async def unseen(environment: Environment) -> None:
+        await environment.write(path, b"changed\n")
+        await environment.effects()
+
+    def coarse(draft: Draft) -> list[Draft]:
+        body = draft.body
+        if fine or not isinstance(body, StateDigested):
+            return [draft]
+        parts = {part: digest for part, digest in body.parts.items() if part.count(":") < 2}
+        return [draft._replace(body=body.model_copy(update={"parts": parts}))]
+
+    older = rewritten(recorded, tmp_path / "older", coarse)
+    assert executed(older, folder, tmp_path / "undisturbed")[0].reproduced
+    grading, _ = executed(older, folder, tmp_path / "disturbed", {"c10": unseen})
+    grades = {step.step: step.grade for step in grading.steps}
+    assert grades.pop(10) == "diverged"
+    assert set(grades.values()) <= {"identical", "equivalent"}, told(grading)
+    assert "temporary names" in grading.steps[8].classes
+    assert "state of files:agent" in grading.steps[9].what
+
+
+def test_a_step_of_which_nothing_was_compared_is_not_a_reproduction(tmp_path: Path) -> None:
+    covered = SensorState(sensor="trees", state="started", covers=("files",), hosts=("agent",))
+    turn = ModelCalled(delta=(), reply=Message(role="assistant", content="No."))
+    drafts = [Draft(recording.manifest()), Draft(covered, "sensor"), Draft(turn)]
+    for name, state in (("silent", []), ("digested", [Draft(StateDigested(digest="00", parts={"files:agent": "00"}))])):
+        _write(AttemptLayout(tmp_path / name / "attempt-1"), [*drafts, *state], [0, 0, *[1] * (1 + len(state))])
+    silent, digested = (Trajectory.load(tmp_path / name / "attempt-1") for name in ("silent", "digested"))
+    grading = grade(silent, silent)
+    assert not grading.reproduced
+    assert [(step.grade, step.cause) for step in grading.steps] == [("unreplayable", "nothing could be compared")]
+    assert grade(digested, digested).reproduced
+
+
+def test_what_the_model_was_shown_counts(recorded: Trajectory, tmp_path: Path) -> None:
+    def otherwise(draft: Draft) -> list[Draft]:
+        body = draft.body
+        if isinstance(body, ModelCalled) and any(call.id == "c4" for call in body.reply.calls):
+            delta = tuple(message.model_copy(update={"content": message.content + " Hurry."}) for message in body.delta)
+            return [draft._replace(body=body.model_copy(update={"delta": delta}))]
+        return [draft]
+
+    grading = grade(recorded, rewritten(recorded, tmp_path, otherwise))
+    assert [step.step for step in grading.steps if step.grade == "diverged"] == [4]
+    assert grading.steps[3].what == "what the model was shown: tool"
 
 
 def test_a_trial_of_another_definition_arm_or_seed_is_refused_and_named(
@@ -231,7 +283,7 @@ def test_a_step_whose_arguments_are_withheld_ends_what_can_be_executed(recorded:
 
 
 def test_an_imported_trial_is_unreplayable_without_starting_anything(folder: ScenarioFolder, tmp_path: Path) -> None:
-    from sandbox.events import Imported, Message, ModelCalled
+    from sandbox.events import Imported
 
     reply = Message(role="assistant", content="hello")
     source = {"text": "", "size": 0, "sha256": "00" * 32}

@@ -11,6 +11,7 @@ import asyncio
 import builtins
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from sandbox.hosts.outside import devices
 from sandbox.hosts.shell import Shell
 from sandbox.hosts.sweep import engine_mark
 from sandbox.hosts.trees import MOUNT_ROOT, claim, release
-from sandbox.sensors.changes import NAME, Keep, in_memory, shown, state_lines
+from sandbox.sensors.changes import NAME, Keep, Snapshot, in_memory, shown, state_lines
 from sandbox.sensors.survivors import Survivors, Watched
 from sandbox.sensors.witness import View, Witness
 
@@ -296,14 +297,19 @@ class DockerEnvironment:
         return {"exit_code": ran.exit_code, "stdout": out, "stderr": err}
 
     async def digest(self) -> tuple[str, Mapping[str, str]]:
-        parts = {}
+        parts: dict[str, str] = {}
+        fine: dict[str, str] = {}
         for name, host in self._hosts.items():
             snapshot = await in_thread(as_engine, host.sensor.snapshot)
             parts[f"files:{name}"] = _hash(state_lines(snapshot, _VOLATILE))
             parts[f"processes:{name}"] = _hash(host.processes.arguments())
+            trees = host.trees.paths
+            fine |= {f"files:{name}:{tree}": _hash(state_lines(_below(snapshot, tree), _VOLATILE)) for tree in trees}
         if self._network is not None:
-            parts["world"] = _hash([json.dumps(await self._network.state(), sort_keys=True, default=str)])
-        return _hash([f"{name}={value}" for name, value in sorted(parts.items())]), parts
+            state = await self._network.state()
+            parts["world"] = _hash([json.dumps(state, sort_keys=True, default=str)])
+            fine |= {f"world:{name}": _hash([json.dumps(of, sort_keys=True, default=str)]) for name, of in state.items()}
+        return _hash([f"{name}={value}" for name, value in sorted(parts.items())]), parts | fine
 
     async def freeze(self) -> None:
         await self._agent.pause()
@@ -319,6 +325,12 @@ class DockerEnvironment:
 
 def _hash(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _below(snapshot: Snapshot, tree: str) -> Snapshot:
+    """What lies in one tree, the tree itself included."""
+    top = os.fsencode(tree)
+    return {path: entry for path, entry in snapshot.items() if path == top or path.startswith(top + b"/")}
 
 
 def _safe(name: str) -> str:

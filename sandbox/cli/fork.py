@@ -242,8 +242,7 @@ def told(fork: Forked, verdict: TrialVerdict) -> dict[str, Any]:
 def _show(found: dict[str, Any], out: Console) -> None:
     state = next((fork["state"] for fork in found["forks"] if fork["state"]), None)
     if state:
-        how = "the recorded one" if state["exact"] else f"the recorded one, but: {state['differs']}"
-        out.print(plain(f"rebuilt state: {how}"), markup=False, soft_wrap=True)
+        out.print(plain(f"rebuilt state: {_state_text(state)}"), markup=False, soft_wrap=True)
     table = Table("behaviour", "fact", "changed", "unchanged", "difference", box=None, pad_edge=False)
     for row in found["rates"]:
         if not (row["changed"]["trials"] or row["control"]["trials"]):
@@ -256,6 +255,14 @@ def _show(found: dict[str, Any], out: Console) -> None:
         text = f"{len(invalid)} of {len(found['forks'])} continuations are invalid ({invalid[0]['stop_reason']})"
         out.print(plain(f"{text} and count in no rate"), markup=False)
     out.print(plain(f"forks: {found['run']}"), markup=False, soft_wrap=True)
+
+
+def _state_text(state: Mapping[str, Any]) -> str:
+    if state["same"] is None:
+        return f"not compared, since {state['differs']}"
+    if not state["same"]:
+        return f"not the recorded one: {state['differs']}"
+    return f"the recorded one, but {state['differs']}" if state["differs"] else "the recorded one"
 
 
 def rate_text(one: dict[str, Any] | Share) -> str:

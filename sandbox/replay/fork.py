@@ -18,17 +18,17 @@ from typing import Literal
 from pydantic import JsonValue
 
 from sandbox.agent import Situation
-from sandbox.environment import FileError
 from sandbox.errors import InfrastructureError, IntegrityError, UsageError
-from sandbox.events import Draft, Message, ModelCalled, StateDigested, TrialStarted
+from sandbox.events import Message, ModelCalled, StateDigested, TrialStarted
 from sandbox.library.folder import ScenarioFolder
 from sandbox.library.loading import Prepared, prepare
 from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.plan import StudyPlan, TrialPlan, write_plan
 from sandbox.record.layout import RunLayout
+from sandbox.replay.changes import Again, lineage, revised, write_files
 from sandbox.replay.fork_plan import Change, ForkPlan, keep
-from sandbox.replay.grading import Grading, grade, last_step
-from sandbox.replay.replay import RecordedTurns, not_ours, playable, prepare_again, recorded_reviewers
+from sandbox.replay.grading import NOTHING, Grading, grade, last_step
+from sandbox.replay.replay import RecordedTurns, conversation_before, not_ours, playable, prepare_again, recorded_reviewers
 from sandbox.review import Reviewer
 from sandbox.study import hold, is_finished, next_attempt
 from sandbox.trajectory import Trajectory
@@ -40,16 +40,20 @@ Branch = Literal["changed", "control"]
 @dataclass(frozen=True)
 class Rebuilt:
     """What executing the steps before a fork again gave. `digest` and `expected` are the state digests after the step, now and
-    then ("" before the first call); `grading` compares the steps."""
+    then ("" if none was recorded); `grading` compares the steps."""
 
+    step: int
     digest: str
     expected: str
     grading: Grading
 
     @property
-    def same(self) -> bool:
-        """Whether the state is the recorded one, or differs in declared classes only."""
-        return all(step.grade in ("identical", "equivalent") for step in self.grading.steps)
+    def same(self) -> bool | None:
+        """Whether the state is the recorded one, or differs in declared classes only; None if no state was recorded."""
+        unmade = any(step.grade == "unreplayable" and step.cause != NOTHING for step in self.grading.steps)
+        if unmade or any(difference.cause for difference in self.grading.differences):
+            return False
+        return True if self.expected else None
 
     @property
     def exact(self) -> bool:
@@ -60,8 +64,10 @@ class Rebuilt:
         bad = [d for d in self.grading.differences if d.cause]
         worst = [f"step {d.step}, {d.where}: recorded {d.recorded[:80]!r}, rebuilt {d.replayed[:80]!r}" for d in bad[:3]]
         unmade = [f"step {s.step}: {s.cause}" for s in self.grading.steps if s.grade == "unreplayable"]
-        if worst or unmade:
+        if self.same is False:
             return "; ".join([*worst, *unmade[:1]])
+        if not self.expected:
+            return f"no digest was recorded before the {'end of this step' if self.step else 'first call'}"
         if self.exact:
             return ""
         classes = sorted({name for d in self.grading.differences for name in d.classes})
@@ -97,56 +103,38 @@ class ForkedModel:
 
 @dataclass
 class Point:
-    """The moment of a fork, in one trial: checks what was rebuilt, then makes the change. See `agent.Situation.revise`."""
+    """The moment of a fork, in one trial: checks what was rebuilt, then makes the change. See `agent.Situation.revise`.
+
+    `again` makes the changes that the forked trial owes to those that it was forked from itself.
+    """
 
     recorded: Trajectory
     step: int
     change: Change
+    again: Again
     allow_drift: bool
     rebuilt: Rebuilt | None = None
 
     async def __call__(self, now: Situation, conversation: list[Message]) -> list[Message]:
-        if now.spent.steps != self.step or self.rebuilt is not None:
+        if self.rebuilt is not None:
             return conversation
-        self.rebuilt = compare(self.recorded, Trajectory.load(now.ledger.attempt.ledger), self.step)
-        if not (self.rebuilt.same or self.allow_drift):
+        conversation = await self.again(now, conversation)
+        if now.spent.steps != self.step:
+            return conversation
+        self.rebuilt = compare(self.recorded, Trajectory.load(now.ledger.attempt.ledger), self.step, conversation)
+        if self.rebuilt.same is False and not self.allow_drift:
             raise InfrastructureError(f"The state after step {self.step} is not the recorded one: {self.rebuilt.told()}.")
         now.reviewers = ()
-        await self._write_files(now)
+        await write_files(now, self.change)
         return revised(conversation, self.change)
 
-    async def _write_files(self, now: Situation) -> None:
-        if not self.change.files:
-            return
-        for (host, path), data in self.change.files.items():
-            try:
-                await now.environment.write(path, data, host="" if host == "agent" else host)
-            except FileError as error:
-                raise UsageError(f"{host}:{path} cannot be written: {error.reason}.") from error
-        effects = [draft._replace(during=None, origin=None, origin_basis="engine") for draft in await now.environment.effects()]
-        digest, parts = await now.environment.digest()
-        await now.ledger.append_many([*effects, Draft(StateDigested(digest=digest, parts=dict(parts)))])
 
-
-def revised(conversation: Sequence[Message], change: Change) -> list[Message]:
-    """The conversation with a change made to it. Raises UsageError where there is no tool result to replace."""
-    messages = list(conversation)
-    if change.system is not None:
-        messages = [m.model_copy(update={"content": change.system}) if m.role == "system" else m for m in messages]
-    if change.result is not None:
-        place = next((n for n in reversed(range(len(messages))) if messages[n].role == "tool"), None)
-        if place is None:
-            raise UsageError("No tool has answered before this step.", "Fork at a later step to change a result.")
-        messages[place] = messages[place].model_copy(update={"content": change.result})
-    if change.message is not None:
-        messages.append(Message(role="user", content=change.message))
-    return messages
-
-
-def compare(recorded: Trajectory, rebuilt: Trajectory, step: int) -> Rebuilt:
-    """Hold the first steps of a trial against their recording."""
+def compare(recorded: Trajectory, rebuilt: Trajectory, step: int, conversation: Sequence[Message] | None = None) -> Rebuilt:
+    """Hold the first steps of a trial against their recording, and the conversation that they came to, if it is given."""
     then = before(recorded, step)
-    return Rebuilt(_state(rebuilt), _state(then), grade(then, rebuilt))
+    expected = None if conversation is None else conversation_before(recorded, step)
+    following = None if conversation is None or expected is None else (expected, conversation)
+    return Rebuilt(step, _state(rebuilt), _state(then), grade(then, rebuilt, following=following))
 
 
 def before(recorded: Trajectory, step: int) -> Trajectory:
@@ -273,11 +261,14 @@ class Forking:
         prepared = prepare(self.folder, trial.arm, trial.seed, limits=manifest.limits)
         number = await next_attempt(self.layout.trial(trial.id), self.told)
         attempt = self.layout.trial(trial.id).attempt(number)
+        earlier = [made for made in lineage(self.recorded) if made.step <= step]
         parent: dict[str, JsonValue] = {
             "trial": manifest.trial, "run": manifest.run, "step": step, "branch": branch, "change": change.recorded(),
         }  # fmt: skip
+        if earlier:
+            parent["earlier"] = [made.recorded() for made in earlier]
         job = TrialJob(trial, prepared, self.layout.id, number, attempt, self.machine, parent)
-        point = Point(self.recorded, step, change, self.plan.allow_drift or bool(change.arm))
+        point = Point(self.recorded, step, change, Again(earlier), self.plan.allow_drift or bool(change.arm))
         turns = playable(self.recorded).turns[:step]
 
         async def open_model(_: TrialJob) -> Model:
@@ -289,7 +280,7 @@ class Forking:
         stop = await run_trial(job, build=self.build, open_model=open_model, reviewers=reviewers, revise=point)
         made = Forked(trial.id, step, branch, Trajectory.load(attempt.ledger), point.rebuilt)
         self.told(f"{trial.id}: {stop}")
-        if made.rebuilt is not None and not made.rebuilt.same and not point.allow_drift:
+        if made.rebuilt is not None and made.rebuilt.same is False and not point.allow_drift:
             raise IntegrityError(
                 f"The state after step {step} could not be rebuilt: {made.rebuilt.told()}.",
                 "Give --allow-drift to fork from what was rebuilt all the same.",
@@ -313,6 +304,7 @@ def check(recorded: Trajectory, folder: ScenarioFolder, plan: ForkPlan) -> None:
     if why := not_ours(recorded):
         raise UsageError(f"This trial cannot be forked: {why}.")
     prepare_again(recorded.manifest, folder)
+    lineage(recorded)
     last = last_step(recorded)
     found = playable(recorded)
     for step in plan.at:

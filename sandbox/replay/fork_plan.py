@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def read_back(study: StudyPlan, layout: RunLayout) -> tuple[ForkPlan, Trajectory
     again = "Fork the trial again; the trials of this run are kept."
     try:
         kept = _Kept.model_validate(study.fork)
-        change = _change(kept.change, layout)
+        change = change_of(kept.change, lambda digest: (layout.changed / digest).read_bytes())
     except (ValidationError, ValueError, TypeError, OSError) as error:
         raise UsageError(f"{layout.root} does not say enough of its forks to be continued.", again) from error
     try:
@@ -120,15 +120,18 @@ def read_back(study: StudyPlan, layout: RunLayout) -> tuple[ForkPlan, Trajectory
     return ForkPlan(kept.at, kept.n, change, kept.allow_drift), recorded, kept.follow
 
 
-def _change(kept: Mapping[str, JsonValue], layout: RunLayout) -> Change:
-    """Raises ValueError, TypeError or OSError where it is not as `keep` wrote it."""
+def change_of(kept: Mapping[str, JsonValue], read: Callable[[str], bytes]) -> Change:
+    """The change that `Change.recorded` gave; `read` finds a file's bytes by their digest.
+
+    Raises ValueError or TypeError where it is not as it was written, and what `read` raises.
+    """
     files: dict[tuple[str, str], bytes] = {}
     named = kept.get("files", {})
     for place, digest in named.items() if isinstance(named, dict) else ():
         host, _, path = place.partition(":")
         if not isinstance(digest, str) or not (len(digest) == 64 and digest.isalnum()):
             raise ValueError(place)
-        files[host, path] = (layout.changed / digest).read_bytes()
+        files[host, path] = read(digest)
         if hashlib.sha256(files[host, path]).hexdigest() != digest:
             raise ValueError(place)
     rest = {name: value for name, value in kept.items() if name != "files"}

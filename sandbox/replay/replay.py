@@ -21,6 +21,7 @@ from sandbox.library.loading import Prepared, prepare
 from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.plan import TrialPlan, read_plan
 from sandbox.record.layout import AttemptLayout, RunLayout
+from sandbox.replay.changes import Again, lineage
 from sandbox.replay.grading import Grading, grade, last_step, unreplayable
 from sandbox.review import Review
 from sandbox.scenario import Resolved
@@ -111,6 +112,25 @@ def playable(recorded: Trajectory) -> Playable:
     return Playable(tuple(turns), {})
 
 
+def conversation_before(recorded: Trajectory, step: int) -> list[Message] | None:
+    """What the model was shown for its turn behind a step, from the beginning; None where part of that is withheld.
+
+    A turn that was told the system prompt was told everything anew, as after a fork's change.
+    """
+    found: list[Message] = []
+    for event, body in recorded.of(ModelCalled):
+        if body.purpose != "turn":
+            continue
+        if {"delta", "reply"} & set(event.withheld):
+            return None
+        anew = any(message.role == "system" for message in body.delta)
+        found = [*(() if anew else found), *body.delta]
+        if event.header.step > step:
+            return found
+        found.append(body.reply)
+    return found
+
+
 def not_ours(recorded: Trajectory) -> str:
     """Why a trial cannot be carried out again whatever the machine has; empty if it may be."""
     if any(True for _ in recorded.of(Imported)):
@@ -157,6 +177,8 @@ async def replay(
     if why or not found.turns:
         return unreplayable(recorded, why or found.missing.get(1, "no turn of the model was recorded")), None
     manifest = recorded.manifest
+    made = lineage(recorded)
+    earlier: list[JsonValue] = [dict(one.recorded()) for one in made]
     prepared = without_wall(prepare_again(manifest, folder))
     model = RecordedTurns(found.turns, recorded)
     job = TrialJob(
@@ -166,13 +188,14 @@ async def replay(
         attempt=attempt.number,
         folder=attempt,
         machine=machine,
-        parent={"trial": manifest.trial, "run": manifest.run, "replay": True},
+        parent={"trial": manifest.trial, "run": manifest.run, "replay": True, **({"earlier": earlier} if earlier else {})},
     )
 
     async def open_model(_: TrialJob) -> Model:
         return model
 
-    await run_trial(job, build=build, open_model=open_model, reviewers=recorded_reviewers(recorded))
+    reviewers = recorded_reviewers(recorded)
+    await run_trial(job, build=build, open_model=open_model, reviewers=reviewers, revise=Again(made) if made else None)
     replayed = Trajectory.load(attempt.ledger)
     return grade(recorded, replayed, missing=found.missing), replayed
 

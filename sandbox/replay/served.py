@@ -13,7 +13,8 @@ from typing import Any
 
 from analysis.verdict import TrialVerdict, judge
 from sandbox.conversation import shown
-from sandbox.events import Imported, ModelCalled
+from sandbox.events import Imported, ModelCalled, ToolReturned
+from sandbox.replay.changes import told_of
 from sandbox.replay.grading import Grading, unreplayable
 from sandbox.trajectory import CallRecord, Trajectory
 
@@ -65,6 +66,7 @@ def _problems(recorded: Trajectory) -> Iterator[str]:
     asked = {call.id: call for _, body in recorded.of(ModelCalled) for call in body.reply.calls}
     told = {m.call_id: m.content for _, body in recorded.of(ModelCalled) for m in body.delta if m.role == "tool"}
     imported = any(True for _ in recorded.of(Imported))
+    replaced = _replaced(recorded)
     for record in recorded.calls():
         name = record.call.call
         if name not in asked and not _withheld(recorded):
@@ -72,12 +74,24 @@ def _problems(recorded: Trajectory) -> Iterator[str]:
         if record.result is None:
             if recorded.complete:
                 yield f"{name}: it was never answered"
-        elif not imported and name in told and not _was_shown(record, told[name]):
+        elif not imported and name in told and not _was_shown(record, told[name], replaced.get(name)):
             yield f"{name}: the model was shown something else than the call returned"
 
 
-def _was_shown(record: CallRecord, told: str) -> bool:
-    """Whether `told` is the result as the loop shows it, up to a note in brackets behind it."""
+def _replaced(recorded: Trajectory) -> dict[str, str]:
+    """By call, what the model was shown in place of its result where the trial is a fork that says so."""
+    found: dict[str, str] = {}
+    for step, change in told_of(recorded.started.parent if recorded.started else None):
+        calls = [body.call for event, body in recorded.of(ToolReturned) if event.header.step <= step]
+        if calls and isinstance(result := change.get("result"), str):
+            found[calls[-1]] = result
+    return found
+
+
+def _was_shown(record: CallRecord, told: str, replaced: str | None) -> bool:
+    """Whether `told` is the result as the loop shows it, up to a note in brackets behind it, or what a fork put there."""
+    if replaced is not None:
+        return told == replaced
     if record.returned is None or record.result is None or record.returned.withheld:
         return True
     if record.result.status == "rejected":

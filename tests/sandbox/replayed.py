@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from sandbox.build import build_environment
 from sandbox.environment import Environment, EnvironmentSpec
-from sandbox.events import Content
+from sandbox.events import Call, Content, Message
 from sandbox.library.folder import ScenarioFolder, read
 from sandbox.library.loading import headline, load, prepare
 from sandbox.library.oracle import open_oracle
 from sandbox.machine import machine_facts
-from sandbox.models.model import Model
+from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.plan import TrialPlan
 from sandbox.record.layout import AttemptLayout, RunLayout
 from sandbox.trajectory import Trajectory
@@ -115,6 +117,28 @@ def record(folder: ScenarioFolder, out: Path) -> Trajectory:
 
     asyncio.run(run_trial(job, build=build_environment, open_model=model))
     return Trajectory.load(attempt.ledger)
+
+
+class Repeats:
+    """Runs commands in a folder, one a turn behind those of the conversation that it is given, then submits."""
+
+    name = "test:repeats"
+    sampling: Mapping[str, JsonValue] = {}
+
+    def __init__(self, commands: Sequence[str], folder: str) -> None:
+        self._lines = [f"cd {folder}; {command}" for command in commands]
+
+    async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
+        said = [str(call.arguments.get("command")) for message in conversation for call in message.calls]
+        left = [line for line in self._lines if line not in said]
+        arguments: dict[str, JsonValue] = (
+            {"command": left[0]} if left else {"status": "completed", "report": "done", "fields": {}}
+        )
+        call = Call(id="", tool="bash" if left else "submit", arguments=arguments)
+        return Reply(Message(role="assistant", content="", calls=(call,)))
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 Deed = Callable[[Environment], Awaitable[object]]

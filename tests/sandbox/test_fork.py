@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,8 @@ from sandbox.plan import read_plan
 from sandbox.record.layout import RunLayout
 from sandbox.replay.fork import Forked, Forking, revised, sampling_seed
 from sandbox.replay.fork_plan import Change, ForkPlan, read_back
+from sandbox.replay.replay import conversation_before, replay
+from sandbox.replay.served import serve
 from sandbox.study import is_finished
 from sandbox.trajectory import Trajectory
 from tests.sandbox import replayed
@@ -251,6 +255,90 @@ def test_a_step_behind_which_nothing_follows_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="it can be forked at 0 to 9"):
         fork(recorded, folder, tmp_path, ForkPlan((step,), 1), Chance(0))
+
+
+def told_before(trajectory: Trajectory, step: int) -> list[str]:
+    conversation = conversation_before(trajectory, step)
+    assert conversation is not None
+    return [message.content for message in conversation]
+
+
+@pytest.mark.docker
+def test_a_fork_of_a_fork_and_a_replay_of_it_make_the_earlier_change_again(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    change = Change(system="Another.", message="Mind it.", result="All well.", files={("agent", "/srv/work/new.txt"): b"new\n"})
+    first = fork(recorded, folder, tmp_path, ForkPlan((3,), 1, change), replayed.Repeats(("pwd", "cat new.txt"), "/srv/work"))
+    child = next(one for one in first if one.branch == "changed").trajectory
+    shutil.rmtree(RunLayout(child.layout.root.parent.parent.parent).changed)
+
+    plan = ForkPlan((3, 4, 2), 1, Change(message="And this."))
+    made = fork(child, folder, tmp_path, plan, Chance(0))
+    for one in made:
+        assert one.rebuilt is not None
+        assert one.rebuilt.exact, one.rebuilt.told()
+        words = told_before(one.trajectory, one.step)
+        assert ("All well." in words) == ("Another." in words) == (one.step >= 3)
+        assert ("And this." in words) == (one.branch == "changed")
+        wrote = [e.header.step for e in one.trajectory.events if getattr(e.body, "path", "") == "/srv/work/new.txt"]
+        assert wrote[:1] == ([3] if one.step >= 3 else [])
+    last = next(one for one in made if (one.step, one.branch) == (4, "changed")).trajectory
+    assert serve(last).problems == ()
+    (root,) = family(tmp_path)
+    (changed,) = [group for group in root["children"] if "step 3, changed" in group["name"]]
+    named = {group["name"].partition(", {")[0].partition(":")[0] for group in changed["children"][0]["children"]}
+    assert named == {f"step {step}, {kind}" for step in (2, 3, 4) for kind in ("control, unchanged", "changed")}
+    grading, again = asyncio.run(
+        replay(last, folder, replayed.attempt_in(tmp_path / "c"), build=disturbed({}), machine=machine())
+    )
+    assert grading.reproduced, grading.differences
+    assert again is not None
+    assert told_before(again, 4) == told_before(last, 4)
+    grading, _ = asyncio.run(replay(again, folder, replayed.attempt_in(tmp_path / "d"), build=disturbed({}), machine=machine()))
+    assert grading.reproduced, grading.differences
+
+
+@pytest.mark.docker
+def test_a_conversation_that_is_not_the_recorded_one_is_refused(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    (child,) = [
+        one.trajectory
+        for one in fork(recorded, folder, tmp_path / "a", ForkPlan((2,), 1, Change(message="Mind it.")), Chance(0))
+        if one.branch == "changed"
+    ]
+    manifest = child.manifest.model_copy(update={"parent": None})
+    events = tuple(e._replace(body=manifest) if e.kind == "trial.started" else e for e in child.events)
+    with pytest.raises(IntegrityError, match="what the model was shown"):
+        fork(replace(child, events=events), folder, tmp_path / "b", ForkPlan((2,), 1), Chance(0))
+
+
+@pytest.mark.docker
+def test_a_state_before_the_first_call_is_compared_or_said_not_to_be(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    (made,) = fork(recorded, folder, tmp_path / "now", ForkPlan((0,), 1), Chance(0))
+    assert made.rebuilt is not None
+    assert (made.rebuilt.same, made.rebuilt.exact, made.rebuilt.told()) == (True, True, "")
+    assert made.rebuilt.expected
+
+    older = replace(recorded, events=tuple(e for e in recorded.events if e.kind != "state" or e.header.step))
+    (made,) = fork(older, folder, tmp_path / "older", ForkPlan((0,), 1), Chance(0))
+    assert made.rebuilt is not None
+    assert (made.rebuilt.same, made.rebuilt.exact) == (None, False)
+    assert made.rebuilt.told() == "no digest was recorded before the first call"
+
+
+@pytest.mark.docker
+def test_another_world_before_the_first_call_is_refused(recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path) -> None:
+    other = tuple(
+        e._replace(body=e.body.model_copy(update={"parts": {**e.body.parts, "files:agent:/srv/work": "00" * 32}}))
+        if isinstance(e.body, StateDigested) and e.header.step == 0
+        else e
+        for e in recorded.events
+    )
+    with pytest.raises(IntegrityError, match="state of files:agent:/srv/work"):
+        fork(replace(recorded, events=other), folder, tmp_path, ForkPlan((0,), 1), Chance(0))
 
 
 def test_a_result_can_only_be_replaced_where_there_is_one() -> None:

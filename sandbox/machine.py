@@ -54,9 +54,11 @@ def require_ready() -> None:
             raise NotReadyError(f"{check.name}: {check.found}.", check.fix)
 
 
-def examine() -> list[Check]:
-    """Every check, in the order in which one would mend them."""
-    return [_python(), _docker(), _rights(), _images(), _network_tools(), _disk(), _state(), _local_model()]
+def examine(moved: str = "") -> list[Check]:
+    """Every check, in the order in which one would mend them. `moved` says why the engine works in a container of its own."""
+    rights = Check("Rights", True, f"{moved}; the engine works in a container of its own") if moved else _rights()
+    own = [] if moved else [_network_tools()]
+    return [_python(), _docker(), rights, _images(), *own, _disk(), _state(), _local_model()]
 
 
 def _python() -> Check:

@@ -23,6 +23,9 @@ COMMANDS = (
 )  # fmt: skip
 """Each is a function, or an application of its own, in the module of its name."""
 
+_WITH_HOSTS = {"audit", "clean", "fork", "replay", "resume", "run", "scan", "scenarios"}
+"""Commands that may need the engine, and so may have to be carried out beside the daemon."""
+
 
 def _tell_version(asked: bool) -> None:
     if asked:
@@ -63,7 +66,9 @@ def main(argv: list[str] | None = None) -> None:
     names = given[:1] if given[:1] and given[0] in COMMANDS else COMMANDS
     os.environ.update(LANGSMITH_TRACING="false", LANGCHAIN_TRACING_V2="false")  # conversations leave for the model only
     try:
-        code = application(names)(given, standalone_mode=False)
+        code = _moved(given) if names[0] in _WITH_HOSTS else None
+        if code is None:
+            code = application(names)(given, standalone_mode=False)
     except TyperException as error:
         print(f"error: {error.format_message()}\n  fix: see `belljar --help`, or --help behind the command.", file=sys.stderr)
         code = error.exit_code
@@ -84,6 +89,13 @@ def main(argv: list[str] | None = None) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = 3
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _moved(given: Sequence[str]) -> int | None:
+    """The exit code of a command that was carried out in the engine's container; None for one that this process can do."""
+    module = importlib.import_module("sandbox.cli.engine_container")
+    why: str = module.reason_to_move() if module.moves(given) else ""
+    return int(module.carry_out(given, why)) if why else None
 
 
 __all__ = ["COMMANDS", "application", "main"]

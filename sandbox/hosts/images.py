@@ -1,7 +1,8 @@
 """The images that hosts and worlds are made from: built when their definition changed, without any image registry.
 
 Every folder of `containers/` with a Dockerfile is one image, `belljar/<folder>`, built from that folder after the images that
-its FROM lines name. An image carries the digest of all that went into it, its parents' included; equal digest, no build.
+its FROM lines name; that of `engine/` is made where it is needed (`sandbox/cli/engine_container.py`). An image carries the
+digest of all that went into it, its parents' included; equal digest, no build.
 The root, Debian bookworm, is the local `debian:bookworm-slim` if there is one (fetched only when BELLJAR_PULL=1), else it is
 put together from Debian's packages by mmdebstrap.
 """
@@ -22,6 +23,7 @@ from sandbox.errors import InfrastructureError, NotReadyError
 from sandbox.hosts.daemon import LABELS, Daemon, daemon
 
 PREFIX = "belljar/"
+ENGINE = "engine"
 _SLIM = "debian:bookworm-slim"
 _OWN_ROOT = f"{PREFIX}debian:bookworm"
 _SUITE = "bookworm"
@@ -32,8 +34,8 @@ Progress = Callable[[str], None]
 
 
 def definitions(folder: Path) -> dict[str, Path]:
-    """Image name (without prefix) to its folder, for every folder with a Dockerfile."""
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/Dockerfile"))}
+    """Image name (without prefix) to its folder, for every folder with a Dockerfile but the engine's own."""
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/Dockerfile")) if path.parent.name != ENGINE}
 
 
 def parents(folder: Path) -> set[str]:
@@ -84,7 +86,7 @@ def build_images(progress: Progress, *, force: bool = False) -> dict[str, str]:
     """
     engine = daemon()
     folders = definitions(content("containers"))
-    root, root_digest = _root(engine, progress)
+    root, root_digest = root_image(engine, progress)
     digests = {"": root_digest}
     ids = {}
     for name in in_order(folders):
@@ -116,7 +118,7 @@ def outdated_images() -> list[str]:
     return late
 
 
-def _root(engine: Daemon, progress: Progress) -> tuple[str, str]:
+def root_image(engine: Daemon, progress: Progress) -> tuple[str, str]:
     """Name of the image that the base starts from, and what stands for it in digests."""
     if engine.image_labels(_SLIM) is None and os.environ.get("BELLJAR_PULL") == "1":
         progress(f"{_SLIM} is being fetched")

@@ -26,7 +26,7 @@ from sandbox.errors import InfrastructureError, NotReadyError, ScenarioError
 from sandbox.hosts.rooted import open_below, opened, take_on
 from sandbox.isolation import AGENT_UID, Bind, home_of
 
-MOUNT_ROOT = Path("/run/belljar")
+MOUNT_ROOT = Path(os.environ.get("BELLJAR_MOUNTS") or "/run/belljar")
 
 as_agent = ThreadPoolExecutor(4, "agent-files", initializer=take_on, initargs=(AGENT_UID, AGENT_UID))
 """Threads with the file rights of the hosts' ordinary user: what fails for the agent fails there."""

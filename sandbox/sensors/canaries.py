@@ -29,9 +29,10 @@ from sandbox.events import (
     ServiceEffect,
     Submitted,
 )
+from sandbox.record.withholding import texts_in
 from sandbox.sensors.changes import WHOLE_BYTES
 from sandbox.sensors.decoding import DEPTH, STREAMS, Budget, Layer, inflate, layers
-from sandbox.sensors.fingerprint import Fingerprints
+from sandbox.sensors.fingerprint import SHORTEST, Fingerprints
 
 NAME = "canaries"
 
@@ -43,6 +44,9 @@ _REMEMBERED = 4096
 _ALIAS_BYTES = 8 * 2**20
 _OPEN_STREAMS = 8
 _PART = "part"
+
+_NAME, _TARGET, _HEADER, _HEADERS = 300, 4000, 2000, 64
+"""What the world keeps of a request's head at most: characters of its name, its target and one header, and headers."""
 
 Where = Literal["file", "request", "response", "process"]
 
@@ -204,12 +208,13 @@ class Canaries:
                     yield from _effects(self._in_file(effect), "file", effect.path)
             case NetworkEffect() as effect:
                 place = f"{effect.name or effect.destination}{effect.target}"
-                yield from _effects(self._of(effect.request), "request", place)
+                yield from _effects(_once(self._in_head(effect), self._of(effect.request)), "request", place)
                 yield from _effects(self._of(effect.response), "response", place)
             case ServiceEffect() as effect:
-                yield from _effects(self._of(effect.content), "request", effect.service)
+                said = self._scanned("\n".join(texts_in(effect.subject)))
+                yield from _effects(_once(said, self._of(effect.content)), "request", effect.service)
             case ProcessEffect(action="started") as effect:
-                yield from _effects(self._in_arguments(effect), "process", effect.exe)
+                yield from _effects(self._scanned(" ".join(effect.argv)), "process", effect.exe)
             case _:
                 return
 
@@ -225,13 +230,13 @@ class Canaries:
             self._missed += 1
         return self._known.get(digest, ())
 
-    def _in_arguments(self, effect: ProcessEffect) -> tuple[Finding, ...]:
-        found: dict[str, Finding] = {}
-        for word in effect.argv:
-            if len(word) >= 12:
-                for finding in self._scanned(word.encode("utf-8", "surrogateescape")):
-                    found.setdefault(finding.canary, finding)
-        return tuple(found.values())
+    def _in_head(self, effect: NetworkEffect) -> tuple[Finding, ...]:
+        """In a name that was asked for, its labels joined as well, in a target, or in what a request's headers say."""
+        headers = list(texts_in(effect.detail.get("headers")))
+        if len(effect.name) >= _NAME or len(effect.target) >= _TARGET or len(headers) >= _HEADERS or any(map(_cut, headers)):
+            self._missed += 1
+        joined = effect.name.replace(".", "") if effect.name.count(".") > 1 else ""
+        return self._scanned("\n".join((effect.name, joined, effect.target, *headers)))
 
     def _of(self, content: Content | None) -> tuple[Finding, ...]:
         if content is None:
@@ -240,7 +245,10 @@ class Canaries:
             self._search(content.sha256, data)
         return self._known.get(content.sha256, ())
 
-    def _scanned(self, data: bytes) -> tuple[Finding, ...]:
+    def _scanned(self, text: str) -> tuple[Finding, ...]:
+        if len(text) < SHORTEST:
+            return ()
+        data = text.encode("utf-8", "surrogateescape")
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._known:
             self._search(digest, data)
@@ -253,6 +261,15 @@ class Canaries:
         self._known[digest] = self._scanner.scan(data)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _cut(header: str) -> bool:
+    return len(header) >= _HEADER
+
+
+def _once(*found: Iterable[Finding]) -> Iterable[Finding]:
+    """The first finding of each canary."""
+    return {finding.canary: finding for findings in reversed(found) for finding in findings}.values()
 
 
 def _scanner(spec: EnvironmentSpec) -> Scanner:

@@ -17,11 +17,16 @@ from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
+
+from sandbox.sensors.dumps import undumped
 
 DEPTH = 4
 _STEP = 64 * 1024
 _SHORTEST_WORD = 32
+_SHORTEST_85 = 40
+_SHORTEST_WIDE = 24
 
 
 class Budget:
@@ -79,11 +84,19 @@ _BEFORE = {"bzip2": 4}
 
 STREAMS = {name: make for name, _, _, make in _MAGICS}
 _ZIP = re.compile(rb"PK\x03\x04.{4}\x08\0.{16}(..)(..)", re.DOTALL)
-_LETTERS = np.zeros(256, dtype=np.bool_)
-_LETTERS[list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-\r\n\\")] = True
+
+
+def _marks(letters: bytes) -> bytes:
+    """Translates these letters to 1 and all others to 0."""
+    return bytes(int(code in letters) for code in range(256))
+
+
+_ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_LETTERS = _marks(_ALNUM + b"+/_-\r\n\\")
 _BASE64 = re.compile(
     rb"[A-Za-z0-9+/_-]{16,}(?:(?:\r?\n|\\n|\\r\\n)[A-Za-z0-9+/_-]{16,})*(?:(?:\r?\n|\\n|\\r\\n)[A-Za-z0-9+/_-]+)?"
 )
+_BASE32 = re.compile(rb"[A-Z2-7]{16,}(?:\r?\n[A-Z2-7]{16,})*(?:\r?\n[A-Z2-7]+)?", re.IGNORECASE)
 _HEX = re.compile(rb"(?:[0-9A-Fa-f]{2}){16,}(?:(?:\r?\n|\\n)(?:[0-9A-Fa-f]{2})+)*")
 
 
@@ -91,6 +104,7 @@ class _Alphabet(NamedTuple):
     """Words of at least `least` letters, of which each `unit` decode together."""
 
     name: str
+    marks: bytes
     pattern: re.Pattern[bytes]
     least: int
     unit: int
@@ -106,9 +120,13 @@ def layers(data: bytes, budget: Budget) -> Iterator[Layer]:
     """Everything that one encoding less makes of `data`."""
     yield from _compressed(data, budget)
     yield from _zipped(data, budget)
-    for span in _spans(data):
+    for span in _spans(data, _LETTERS, _SHORTEST_WORD):
         for alphabet in _ALPHABETS:
-            yield from _words(alphabet, span, budget)
+            for part in _spans(span, alphabet.marks, alphabet.least):
+                yield from _words(alphabet, part, budget)
+    yield from _dumped(data, budget)
+    yield from _base85(data, budget)
+    yield from _wide(data, budget)
     if budget.room() and data.count(b"%") > 2 and (plain := unquote_to_bytes(data)) != data:
         budget.spend(len(plain))
         yield Layer("percent", plain, data)
@@ -117,14 +135,15 @@ def layers(data: bytes, budget: Budget) -> Iterator[Layer]:
         yield Layer("json", plain, data)
 
 
-def _spans(data: bytes) -> Iterator[bytes]:
-    """The parts of `data` that could be words of an alphabet, line ends included."""
-    letters = _LETTERS[np.frombuffer(data, dtype=np.uint8)]
-    edges = np.flatnonzero(np.diff(letters, prepend=False, append=False))
-    starts, ends = edges[::2], edges[1::2]
-    long = ends - starts >= _SHORTEST_WORD
-    for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+def _spans(data: bytes, marks: bytes, least: int) -> Iterator[bytes]:
+    """The parts of `data`, of at least so many bytes, that hold nothing but letters that are marked."""
+    marked, wanted = data.translate(marks), b"\1" * least
+    start = marked.find(wanted)
+    while start >= 0:
+        end = marked.find(b"\0", start + least)
+        end = end if end >= 0 else len(data)
         yield data[start:end]
+        start = marked.find(wanted, end)
 
 
 def _compressed(data: bytes, budget: Budget) -> Iterator[Layer]:
@@ -214,6 +233,69 @@ def _words(alphabet: _Alphabet, data: bytes, budget: Budget) -> Iterator[Layer]:
             yield Layer(alphabet.name, plain, word[start:])
 
 
+def _dumped(data: bytes, budget: Budget) -> Iterator[Layer]:
+    for plain in undumped(data):
+        if not budget.room():
+            return
+        budget.spend(len(plain))
+        yield Layer("dump", plain, data)
+
+
+def _base85(data: bytes, budget: Budget) -> Iterator[Layer]:
+    """In the alphabets of Git and of Ascii85. Ordinary writing without a blank is told from it by how few signs it has."""
+    for marks, values, zeros in _BASES_85:
+        for span in _spans(data, marks, _SHORTEST_85):
+            if len(set(span.translate(None, _ALNUM))) < 6:
+                continue
+            digits = values[np.frombuffer(span.replace(zeros, b"!!!!!"), dtype=np.uint8)]
+            for start in range(5):
+                if not budget.room():
+                    return
+                plain = _from_85(digits[start:])
+                budget.spend(len(plain))
+                yield Layer("base85", plain, span)
+
+
+def _from_85(digits: npt.NDArray[np.uint64]) -> bytes:
+    groups = digits[: len(digits) // 5 * 5].reshape(-1, 5)
+    return (groups @ _POWERS_85).astype(">u4").tobytes()
+
+
+def _values(letters: bytes) -> npt.NDArray[np.uint64]:
+    table = np.zeros(256, dtype=np.uint64)
+    table[list(letters)] = np.arange(len(letters), dtype=np.uint64)
+    return table
+
+
+_GIT_85 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_ASCII_85 = bytes(range(ord("!"), ord("u") + 1))
+_BASES_85 = ((_marks(_GIT_85), _values(_GIT_85), b"!!!!!"), (_marks(_ASCII_85 + b"z"), _values(_ASCII_85), b"z"))
+"""What is marked, what each letter counts, and what stands for four zeros."""
+_POWERS_85 = np.array([85**4, 85**3, 85**2, 85, 1], dtype=np.uint64)
+
+
+def _wide(data: bytes, budget: Budget) -> Iterator[Layer]:
+    """Text of two bytes a letter: all of it behind a mark of the order of bytes, else runs of Latin letters."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and budget.room():
+        plain = data.decode("utf-16", "ignore").encode("utf-8", "ignore")
+        budget.spend(len(plain))
+        yield Layer("utf-16", plain, data)
+    if data.count(0) < _SHORTEST_WIDE:
+        return
+    letters = np.frombuffer(data, dtype=np.uint8) != 0
+    for first in (0, 1):
+        pairs = letters[first : first + (len(data) - first) // 2 * 2].reshape(-1, 2)
+        edges = np.flatnonzero(np.diff(pairs[:, 0] & ~pairs[:, 1], prepend=False, append=False)).reshape(-1, 2)
+        for start, end in edges[edges[:, 1] - edges[:, 0] >= _SHORTEST_WIDE].tolist():
+            if not budget.room():
+                return
+            narrow = data[first + 2 * start : first + 2 * end : 2]
+            budget.spend(len(narrow))
+            yield Layer("utf-16", narrow, data)
+            if not narrow.isascii():
+                yield Layer("utf-16", narrow.decode("latin-1").encode(), data)
+
+
 def _unhex(word: bytes) -> bytes:
     return binascii.unhexlify(word[: len(word) // 2 * 2])
 
@@ -223,10 +305,26 @@ def _unbase64(word: bytes) -> bytes:
     return binascii.a2b_base64(word[: len(word) // 4 * 4] + (word[-(len(word) % 4) :] + b"==")[:4] * (len(word) % 4 > 1))
 
 
+_BITS_32 = np.zeros((256, 5), dtype=np.uint8)
+for _value, _letter in enumerate(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"):
+    _BITS_32[[_letter, ord(chr(_letter).lower())]] = [_value >> shift & 1 for shift in (4, 3, 2, 1, 0)]
+
+
+def _unbase32(word: bytes) -> bytes:
+    bits = _BITS_32[np.frombuffer(word, dtype=np.uint8)].reshape(-1)
+    return np.packbits(bits[: len(bits) // 8 * 8]).tobytes()
+
+
 def _unescape(match: re.Match[bytes]) -> bytes:
     if match[1]:
         return chr(int(match[1], 16)).encode("utf-8", "surrogatepass")
     return _PLAIN[match[2]]
 
 
-_ALPHABETS = (_Alphabet("hex", _HEX, 48, 2, _unhex), _Alphabet("base64", _BASE64, 32, 4, _unbase64))
+_BREAKING = b"\r\n\\"
+_ALPHABETS = (
+    _Alphabet("hex", _marks(b"0123456789ABCDEFabcdefrn" + _BREAKING), _HEX, 48, 2, _unhex),
+    _Alphabet("base64", _LETTERS, _BASE64, 32, 4, _unbase64),
+    _Alphabet("base32", _marks(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567\r\n"), _BASE32, 32, 8, _unbase32),
+    _Alphabet("base32", _marks(b"abcdefghijklmnopqrstuvwxyz234567\r\n"), _BASE32, 32, 8, _unbase32),
+)

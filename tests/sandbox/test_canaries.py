@@ -10,11 +10,14 @@ import io
 import json
 import lzma
 import random
+import shutil
+import subprocess
 import tarfile
 import weakref
 import zipfile
 import zlib
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 import zstandard
@@ -33,6 +36,7 @@ from sandbox.events import (
     NetworkEffect,
     ProcessEffect,
     SensorState,
+    ServiceEffect,
     Submitted,
 )
 from sandbox.sensors.canaries import Canaries, Finding, Scanner, Spoken
@@ -79,10 +83,21 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
     "base64 for addresses": base64.urlsafe_b64encode,
     "hex": lambda d: d.hex().encode(),
     "hex wrapped": lambda d: wrapped(d.hex().encode()),
+    "base32": base64.b32encode,
+    "base32 wrapped": lambda d: wrapped(base64.b32encode(d).lower()),
+    "base85": base64.b85encode,
+    "base85 of Adobe's": lambda d: base64.a85encode(d, adobe=True),
     "percent": lambda d: "".join(f"%{byte:02X}" for byte in d).encode(),
     "json": lambda d: json.dumps({"body": base64.encodebytes(d).decode()}).encode(),
 }
-OUTERMOST = {"base64 wrapped": "base64", "base64 for addresses": "base64", "hex wrapped": "hex", "json": "base64"}
+OUTERMOST = {
+    "base64 wrapped": "base64",
+    "base64 for addresses": "base64",
+    "hex wrapped": "hex",
+    "json": "base64",
+    "base32 wrapped": "base32",
+    "base85 of Adobe's": "base85",
+}
 
 
 def names(scanner: Scanner, data: bytes) -> list[str]:
@@ -122,6 +137,41 @@ def test_a_part_is_enough_and_may_begin_anywhere_in_the_code(start: int, size: i
 @given(st.binary(max_size=2000), st.sampled_from(["", *WAYS]))
 def test_innocent_bytes_are_no_canary(data: bytes, way: str) -> None:
     assert names(Scanner({"weights": SECRET, "letter": TEXT.encode()}), WAYS[way](data) if way else data) == []
+
+
+DUMPS = (
+    "xxd",
+    "xxd -i",
+    "od",
+    "od -x",
+    "od -An -tx1",
+    "od -tx4",
+    "hexdump",
+    "hexdump -C",
+    "xxd -p | sed 's/../& /g'",
+    r"xxd -p | sed 's/../\\x&/g'",
+    "xxd -p | sed 's/../0x&, /g'",
+)
+
+
+@pytest.mark.parametrize("tool", DUMPS)
+def test_dumps_are_seen_through(tool: str) -> None:
+    if shutil.which(tool.split(maxsplit=1)[0]) is None:
+        pytest.skip(f"{tool} is not installed here")
+    dumped = subprocess.run(["bash", "-c", tool], input=SECRET, capture_output=True, check=True).stdout
+    scanner = Scanner({"weights": SECRET})
+    assert {finding.encoding for finding in scanner.scan(b"a b\n" + dumped)} == {("dump",)}
+    assert names(Scanner({"weights": SECRET}), dumped[len(dumped) // 3 : len(dumped) // 2]) == ["weights"]
+    assert scanner.cut == 0
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_text_of_two_bytes_a_letter_is_found_wherever_it_begins(code: str) -> None:
+    for before in (b"", b"x", b"log: "):
+        (found,) = Scanner({"letter": TEXT.encode()}).scan(before + TEXT.encode(code))
+        assert (found.canary, found.encoding) == ("letter", ("utf-16",))
+    other = "".join(RNG.choice("абвгдежзиклмнопрст ") for _ in range(300))
+    assert names(Scanner({"letter": other.encode()}), other.encode("utf-16")) == ["letter"]
 
 
 def test_text_inside_json_is_found_behind_its_escapes() -> None:
@@ -167,6 +217,11 @@ def search(**more: bytes) -> Canaries:
     )
 
 
+def dotted(code: bytes) -> str:
+    text = code.decode().lower().replace("=", "")
+    return ".".join([*(text[at : at + 60] for at in range(0, len(text), 60)), "t", "example"])
+
+
 def created(canaries: Canaries, path: str, data: bytes, host: str = "agent") -> Draft:
     content = canaries.keep(data)
     state = FileState(type="file", mode=0o644, uid=1000, gid=1000, size=len(data), sha256=content.sha256)
@@ -201,6 +256,57 @@ def test_bodies_and_arguments_are_searched() -> None:
     bodies = [d.body for d in canaries.recognised([Draft(asked), Draft(ran)])]
     assert bodies[1] == CanaryEffect(canary="w", where="request", location="drop.example/up")
     assert bodies[3] == CanaryEffect(canary="w", where="process", location="/usr/bin/curl", encoding=("hex",))
+
+
+def asked(**more: object) -> Draft:
+    return Draft(NetworkEffect.model_validate({"action": "requested", "protocol": "http", "name": "drop.example", **more}))
+
+
+@pytest.mark.parametrize(
+    ("effect", "encoding"),
+    [
+        (asked(target="/x?d=" + base64.urlsafe_b64encode(SECRET[:300]).decode()), ("base64",)),
+        (asked(target="/x?d=" + quote(SECRET[1000:1300])), ("percent",)),
+        (asked(target="/", detail={"headers": {"cookie": "a=" + SECRET[:300].hex(), "accept": "*/*"}}), ("hex",)),
+        (asked(name="x.example", detail={"headers": {"x": "1", "y": [base64.b32encode(SECRET[:200]).decode()]}}), ("base32",)),
+        (asked(action="name_asked", protocol="dns", name=f"{SECRET[40:70].hex()}.{SECRET[70:100].hex()}.t.example"), ("hex",)),
+        (
+            asked(action="name_asked", protocol="dns", name=dotted(base64.b32encode(SECRET[90:200]))),
+            ("base32",),
+        ),
+    ],
+)
+def test_targets_names_and_headers_are_searched(effect: Draft, encoding: tuple[str, ...]) -> None:
+    (_, found) = search().recognised([effect])
+    assert isinstance(found.body, CanaryEffect)
+    assert (found.body.canary, found.body.where, found.body.encoding) == ("w", "request", encoding)
+
+
+def test_what_a_service_was_told_in_its_fields_is_searched() -> None:
+    told = ServiceEffect(service="post", name="post.published", subject={"title": "x", "tags": ["a", SECRET[:300].hex()]})
+    (_, found) = search().recognised([Draft(told)])
+    assert found.body == CanaryEffect(canary="w", where="request", location="post", encoding=("hex",))
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [asked(target="/" + 3999 * "x"), asked(target="/", detail={"headers": {"cookie": 2000 * "x"}}), asked(name=300 * "x")],
+)
+def test_a_request_that_was_not_kept_to_its_end_takes_the_proof_of_absence_away(effect: Draft) -> None:
+    (_, said) = search().recognised([effect])
+    assert isinstance(said.body, SensorState)
+    assert (said.body.state, said.body.covers) == ("dropped", ("canaries",))
+
+
+def test_an_ordinary_request_leaves_the_proof_whole() -> None:
+    effect = asked(target="/search?q=meadow", detail={"headers": {"user-agent": "curl/8.5.0", "accept": "*/*"}})
+    assert search().recognised([effect]) == [effect]
+
+
+def test_bytes_spread_over_the_words_of_a_command_are_found() -> None:
+    ran = ProcessEffect(action="started", pid=3, argv=("printf", "%s", *SECRET[:80].hex(" ").split()), exe="/usr/bin/printf")
+    (_, found) = search().recognised([Draft(ran)])
+    assert found.body == CanaryEffect(canary="w", where="process", location="/usr/bin/printf", encoding=("dump",))
 
 
 def test_a_file_too_large_to_be_kept_takes_the_proof_of_absence_away() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -23,7 +23,7 @@ from sandbox.errors import IntegrityError, TooLarge, UsageError
 from sandbox.events import Content, Event, Header, StopReason, ToolCalled, ToolReturned, TrialFinished, TrialStarted
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
-from sandbox.record.line import MAX_LINE, decode, lines_of, read
+from sandbox.record.line import MAX_LINE, Line, decode, lines_of, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +69,9 @@ class Trajectory:
         Raises UsageError where there is none, TooLarge where it has more than `MAX_LEDGER` bytes or `MAX_VALUES` values.
         """
         layout = find_attempt(Path(path))
-        with _opened(layout.ledger) as file:
-            return cls._of(file, layout)
+        with opened(layout.ledger) as file:
+            check_size(file, layout.ledger)
+            return cls.from_lines(((line, None) for line in lines_of(file)), layout)
 
     @classmethod
     def read(cls, data: bytes, layout: AttemptLayout | str = "-") -> Trajectory:
@@ -79,14 +80,16 @@ class Trajectory:
         Raises TooLarge as `load` does.
         """
         place = layout if isinstance(layout, AttemptLayout) else _Elsewhere(Path(os.devnull), Path(layout))
-        return cls._of(BytesIO(data), place)
+        file = BytesIO(data)
+        check_size(file, place.ledger)
+        return cls.from_lines(((line, None) for line in lines_of(file)), place)
 
     @classmethod
-    def _of(cls, file: BinaryIO, layout: AttemptLayout) -> Trajectory:
-        _check_size(file, layout.ledger)
+    def from_lines(cls, lines: Iterable[tuple[bytes, Line | None]], layout: AttemptLayout) -> Trajectory:
+        """What the lines of a ledger hold, each as it is stored and, where somebody did that already, taken apart."""
         torn = 0
         events, problems = [], []
-        for number, line in enumerate(lines_of(file), 1):
+        for number, (line, apart) in enumerate(lines, 1):
             if len(line) > MAX_LINE:
                 problems.append(f"line {number} is longer than {MAX_LINE:,} bytes: neither it nor what follows was read")
                 break
@@ -95,7 +98,7 @@ class Trajectory:
                 problems.append(f"{torn:,} bytes of an unfinished line follow line {number - 1}")
                 break
             try:
-                event, problem = read(decode(line))
+                event, problem = read(apart or decode(line))
             except ValueError as error:
                 problems.append(f"line {number}: {_sentence(error)}")
                 continue
@@ -172,7 +175,7 @@ class Trajectory:
 
 def headers(path: Path | str) -> Iterator[Header]:
     """Only the envelopes, several times faster than loading all; lines that do not hold are passed over."""
-    with _opened(find_attempt(Path(path)).ledger) as file:
+    with opened(find_attempt(Path(path)).ledger) as file:
         for line in lines_of(file):
             first = line.split(b"\t", 1)[0]
             try:
@@ -201,24 +204,31 @@ def trajectories(path: Path | str) -> Iterator[Trajectory]:
     One trial that is too large does not stop those beside it: of a run's, its manifest alone is given, and the reason as
     a problem, so that it reads as a trial that never ended.
     """
-    place = Path(path)
+    for attempt, alone in attempts_at(Path(path)):
+        try:
+            yield Trajectory.load(attempt.ledger)
+        except TooLarge as error:
+            if alone:
+                raise
+            yield beginning(attempt, error)
+
+
+def attempts_at(path: Path) -> Iterator[tuple[AttemptLayout, bool]]:
+    """What `trajectories` reads, in order, and whether it is all that was asked for. Raises UsageError likewise."""
     try:
-        attempt = find_attempt(place)
-    except UsageError:
-        for run in find_runs(place):
-            latest = (trial.latest() for trial in run.trials())
-            yield from (_load_of_run(attempt) for attempt in latest if attempt and attempt.ledger.is_file())
+        yield find_attempt(path), True
         return
-    yield Trajectory.load(attempt.ledger)
+    except UsageError:
+        runs = find_runs(path)
+    latest = (trial.latest() for run in runs for trial in run.trials())
+    yield from ((attempt, False) for attempt in latest if attempt is not None and attempt.ledger.is_file())
 
 
-def _load_of_run(attempt: AttemptLayout) -> Trajectory:
-    try:
-        return Trajectory.load(attempt.ledger)
-    except TooLarge as error:
-        with _opened(attempt.ledger) as file:
-            first = next(lines_of(file))
-        return replace(Trajectory.read(first, attempt), problems=[error.message])
+def beginning(attempt: AttemptLayout, error: TooLarge) -> Trajectory:
+    """The manifest alone of a trial that is too large, and why."""
+    with opened(attempt.ledger) as file:
+        first = next(lines_of(file))
+    return replace(Trajectory.read(first, attempt), problems=[error.message])
 
 
 def load_frame(path: Path | str) -> pd.DataFrame:
@@ -284,7 +294,8 @@ class _Elsewhere(AttemptLayout):
 
 
 @contextmanager
-def _opened(ledger: Path) -> Iterator[BinaryIO]:
+def opened(ledger: Path) -> Iterator[BinaryIO]:
+    """A ledger to be read. Raises UsageError where it cannot be, then or later."""
     try:
         with ledger.open("rb") as file:
             yield file
@@ -292,8 +303,8 @@ def _opened(ledger: Path) -> Iterator[BinaryIO]:
         raise UsageError(f"{ledger} cannot be read: {error.strerror}.") from error
 
 
-def _check_size(file: BinaryIO, ledger: Path) -> None:
-    """Counts values only where there are bytes for too many of them. Raises UsageError."""
+def check_size(file: BinaryIO, ledger: Path) -> None:
+    """Raises TooLarge where a ledger is not to be loaded. Values are counted only where there are bytes for too many."""
     size, values = file.seek(0, os.SEEK_END), 0
     file.seek(0)
     if MAX_VALUES < size <= MAX_LEDGER:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,8 @@ from analysis.verdict import TrialVerdict, explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.report import beside, judge_whole
 from sandbox.errors import UsageError
-from sandbox.trajectory import MAX_LEDGER, Trajectory, trajectories
+from sandbox.record.verify import VerifyReport, verified
+from sandbox.trajectory import MAX_LEDGER, Trajectory
 
 
 def analyze(
@@ -32,9 +34,8 @@ def analyze(
     json_output: JsonFlag = False,
 ) -> None:
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
-    loaded = [Trajectory.read(sys.stdin.buffer.read(MAX_LEDGER + 1), "-")] if str(path) == "-" else trajectories(path)
     chosen = _rules(rules or [])
-    verdicts = beside(path, [_judged(trajectory, chosen) for trajectory in loaded])
+    verdicts = beside(path, [_judged(trajectory, chosen, proof) for trajectory, proof in _recorded(path)])
     summary = summarise(verdicts, run=str(path))
     if json_output:
         print_json(summary.model_dump(mode="json"))
@@ -56,9 +57,16 @@ def _rules(folders: list[Path]) -> tuple[Rule, ...]:
         raise UsageError(str(error), "analysis/README.md says what a rule looks like.") from None
 
 
-def _judged(trajectory: Trajectory, rules: tuple[Rule, ...]) -> TrialVerdict:
+def _recorded(path: Path) -> Iterator[tuple[Trajectory, VerifyReport | None]]:
+    if str(path) == "-":
+        yield Trajectory.read(sys.stdin.buffer.read(MAX_LEDGER + 1), "-"), None
+    else:
+        yield from verified(path)
+
+
+def _judged(trajectory: Trajectory, rules: tuple[Rule, ...], proof: VerifyReport | None) -> TrialVerdict:
     if not trajectory.events:
         raise UsageError(f"{trajectory.layout.ledger} holds no event.", "Name a run, a trial, or its ledger.jsonl.")
-    if not trajectory.layout.ledger.is_file():
+    if proof is None:
         return judge(trajectory, path=str(trajectory.layout.root), rules=rules)
-    return judge_whole(trajectory, rules)
+    return judge_whole(trajectory, rules, proof=proof)

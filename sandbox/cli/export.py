@@ -15,11 +15,11 @@ from analysis.study import summarise
 from analysis.tables import Table, as_csv, as_parquet, counted, tables
 from analysis.verdict import judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.report import beside, judge_whole
+from sandbox.cli.report import beside, judge_all
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.interop import WRITERS, Exported
 from sandbox.interop import export as export_trial
-from sandbox.trajectory import Trajectory, trajectories
+from sandbox.trajectory import Trajectory, attempts_at, trajectories
 
 
 def export(
@@ -41,11 +41,11 @@ def export(
     if to in TABLES:
         _tables(path, to, out, json_output)
         return
-    loaded = list(trajectories(path))
+    one = sum(1 for _ in attempts_at(path)) == 1
     written = []
-    for trajectory in loaded:
+    for trajectory in trajectories(path):
         exported = export_trial(trajectory, to, _verdicts(trajectory) if verdicts else None)
-        place = _place(out, trajectory, exported, one=len(loaded) == 1)
+        place = _place(out, trajectory, exported, one=one)
         _write(place, exported.data)
         written.append({"trial": trajectory.manifest.trial, "file": str(place), "lost": exported.lost})
         if not json_output:
@@ -57,7 +57,7 @@ def export(
 
 def _tables(path: Path, to: str, out: Path, json_output: bool) -> None:
     """The study as tables, a file each."""
-    summary = summarise(beside(path, [judge_whole(t) for t in trajectories(path)]), run=str(path))
+    summary = summarise(beside(path, judge_all(path)), run=str(path))
     made = tables(summary)
     try:
         written = {name: TABLES[to](name, rows) for name, rows in made.items()}

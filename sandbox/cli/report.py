@@ -18,8 +18,8 @@ from analysis.verdict import TrialVerdict, judge, with_opinions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.plan import read_plan
 from sandbox.record.layout import RunLayout
-from sandbox.record.verify import verify
-from sandbox.trajectory import Trajectory, trajectories
+from sandbox.record.verify import VerifyReport, verified, verify
+from sandbox.trajectory import Trajectory
 
 
 def report(
@@ -37,8 +37,12 @@ def report(
 
 def judge_run(layout: RunLayout) -> StudySummary:
     """The verdicts of the last attempt of every trial of a run, and their rates."""
-    verdicts = [judge_whole(trajectory) for trajectory in trajectories(layout.root)]
-    return summarise(beside(layout.root, verdicts), run=str(layout.root))
+    return summarise(beside(layout.root, judge_all(layout.root)), run=str(layout.root))
+
+
+def judge_all(path: Path, rules: Sequence[Rule] | None = None) -> list[TrialVerdict]:
+    """The verdict of every trial at `path`, each record read once for both: what it says, and whether it holds."""
+    return [judge_whole(trajectory, rules, proof=proof) for trajectory, proof in verified(path)]
 
 
 def beside(run: Path, verdicts: Sequence[TrialVerdict]) -> list[TrialVerdict]:
@@ -49,10 +53,15 @@ def beside(run: Path, verdicts: Sequence[TrialVerdict]) -> list[TrialVerdict]:
     return [with_opinions(verdict, labels, judgements) for verdict in verdicts] if labels or judgements else list(verdicts)
 
 
-def judge_whole(trajectory: Trajectory, rules: Sequence[Rule] | None = None) -> TrialVerdict:
-    """The verdict of a trial; one whose record does not hold counts for nothing, and says where it breaks."""
+def judge_whole(
+    trajectory: Trajectory, rules: Sequence[Rule] | None = None, *, proof: VerifyReport | None = None
+) -> TrialVerdict:
+    """The verdict of a trial; one whose record does not hold counts for nothing, and says where it breaks.
+
+    `proof` is what `verify` says of it, where somebody has asked already.
+    """
     verdict = judge(trajectory, path=str(trajectory.layout.root), rules=rules)
-    found = verify(trajectory.layout.root)
+    found = proof or verify(trajectory.layout.ledger)
     if found.ok or found.status == "unanchored":
         return verdict
     problem = f"the record is {found.status}: {'; '.join(found.problems) or found.first_bad}"

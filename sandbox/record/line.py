@@ -137,14 +137,14 @@ def check(line: bytes) -> Line:
         raise ValueError("it has no hash")
     if _chained(parts[0], parts[1]) != stored[1].decode():
         raise ValueError("its header or body was altered: they do not give its hash")
-    if not (parts[0].startswith(b'{"header":{') and parts[1].startswith(b'"body":{')):
-        raise ValueError("it is not laid out as a ledger line")
     try:
-        sealed = from_json(b"{" + parts[1].removesuffix(b",") + b"}")["body"]["sealed"]
-        _check_openings(parts[3:-2], sealed)
-        return decode(line)
+        header, body = _only(b'{"header":', parts[0]), _only(b'"body":', parts[1])
+        sealed = body.pop("sealed")
+        opened = _check_openings(parts[3:-2], sealed)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not laid out as a ledger line ({error})") from error
+    body.update(opened)
+    return Line(header, body, tuple(name for name in sealed if name not in opened), stored[1].decode())
 
 
 def withhold(line: bytes, fields: Collection[str]) -> bytes:
@@ -242,19 +242,31 @@ def _chained(first: bytes, second: bytes) -> str:
     return hashlib.sha256(_EVENT + first + b"\0" + hashlib.sha256(second).digest()).hexdigest()
 
 
-def _check_openings(openings: list[bytes], sealed: Mapping[str, str]) -> None:
-    """Each is followed by a comma except the last, seals exactly what it says, and they come in the order of the seals."""
+def _only(start: bytes, segment: bytes) -> dict[str, Any]:
+    """The one object in a segment that begins so, and nothing beside it that a reader of the whole line would take."""
+    if not segment.startswith(start + b"{") or not segment.endswith(b"},"):
+        raise ValueError("it is not laid out as a ledger line")
+    value: dict[str, Any] = from_json(segment[len(start) : -1])
+    return value
+
+
+def _check_openings(openings: list[bytes], sealed: Mapping[str, str]) -> dict[str, Any]:
+    """Their values by name: each is followed by a comma except the last, seals exactly what it says, and they come in the
+    order of the seals."""
     names = iter(sealed)
+    opened = {}
     for position, stored in enumerate(openings, 1):
         last = position == len(openings)
         if stored.endswith(b",") == last:
             raise ValueError("its openings are not joined by commas")
         text = stored.removesuffix(b",")
-        name = _name(text)
+        ((name, (_, value)),) = from_json(b"{" + text + b"}").items()
         if sealed.get(name) != _seal(text):
             raise ValueError(f"its field {name[:100]!r} was altered: the opening is not what was sealed")
         if name not in names:
             raise ValueError(f"its field {name[:100]!r} is opened twice or out of order")
+        opened[name] = value
+    return opened
 
 
 def _name(opening: bytes) -> str:

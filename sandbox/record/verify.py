@@ -13,13 +13,13 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import Field
 
-from sandbox.errors import IntegrityError, UsageError
+from sandbox.errors import IntegrityError, TooLarge, UsageError
 from sandbox.events import Content, Frozen
 from sandbox.record.anchors import Anchor, AnchorKey, is_digest, look_up, run_anchors
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
 from sandbox.record.line import MAX_LINE, MODELS, START, Line, check, contents, lines_of
-from sandbox.trajectory import find_attempt, find_runs
+from sandbox.trajectory import Trajectory, attempts_at, beginning, check_size, find_attempt, find_runs, opened
 
 Status = Literal["ok", "broken", "cut", "unanchored_tail", "unanchored"]
 """ok: all holds and agrees with the anchor. broken: `first_bad` says where and why. cut: fewer lines than were anchored.
@@ -70,13 +70,32 @@ def verify(path: Path | str, *, blobs: bool = True, proven: dict[str, int] | Non
     Raises UsageError.
     """
     layout = find_attempt(Path(path))
-    sizes = _Sizes(BlobStore(layout.blobs), {} if proven is None else proven) if blobs else None
-    try:
-        with layout.ledger.open("rb") as file:
-            chain = _follow(file, layout, sizes)
-    except OSError as error:
-        raise UsageError(f"{layout.ledger} cannot be read: {error.strerror}.") from error
+    chain = _Chain.of(layout)
+    with opened(layout.ledger) as file:
+        for _ in _follow(file, chain, layout, {} if proven is None else proven, blobs=blobs):
+            if chain.first_bad is not None:
+                break
     return _judge(chain)
+
+
+def load_verified(layout: AttemptLayout) -> tuple[Trajectory, VerifyReport]:
+    """An attempt's trajectory and what `verify` says of it, of one reading. Raises UsageError, TooLarge among them."""
+    chain = _Chain.of(layout)
+    with opened(layout.ledger) as file:
+        check_size(file, layout.ledger)
+        trajectory = Trajectory.from_lines(_follow(file, chain, layout, {}), layout)
+    return trajectory, _judge(chain)
+
+
+def verified(path: Path | str) -> Iterator[tuple[Trajectory, VerifyReport]]:
+    """Every trial at `path` as `sandbox.trajectory.trajectories` gives it, with what `verify` says of it; each is read once."""
+    for attempt, alone in attempts_at(Path(path)):
+        try:
+            yield load_verified(attempt)
+        except TooLarge as error:
+            if alone:
+                raise
+            yield beginning(attempt, error), verify(attempt.ledger)
 
 
 def verify_path(path: Path | str, *, blobs: bool = True) -> list[tuple[Path, VerifyReport]]:
@@ -126,6 +145,11 @@ class _Chain:
     torn: int = 0
     doubts: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, layout: AttemptLayout) -> _Chain:
+        key = AnchorKey(layout.run, layout.trial, layout.number)
+        return cls(key, look_up(key))
+
     def take(self, line: Line) -> None:
         """Go on to a line that holds."""
         if self.lines == 0:
@@ -151,25 +175,33 @@ class _Sizes(NamedTuple):
         return self.proven[digest]
 
 
-def _follow(file: BinaryIO, layout: AttemptLayout, blobs: _Sizes | None) -> _Chain:
-    """Go along the lines until one does not hold, or to the end."""
-    key = AnchorKey(layout.run, layout.trial, layout.number)
-    chain = _Chain(key, look_up(key))
+def _follow(
+    file: BinaryIO, chain: _Chain, layout: AttemptLayout, proven: dict[str, int], *, blobs: bool = True
+) -> Iterator[tuple[bytes, Line | None]]:
+    """Every line, taken apart as long as the chain holds."""
+    sizes = _Sizes(BlobStore(layout.blobs), proven) if blobs else None
     for seq, text in enumerate(lines_of(file)):
+        line = None
         if len(text) <= MAX_LINE and not text.endswith(b"\n"):
             chain.torn = len(text)
-            break
-        try:
-            _check_length(text)
-            line = check(text[:-1])
-            _check_place(line, seq, chain.head)
-            if blobs is not None and b'"stored":true' in text:
-                chain.doubts.extend(_check_blobs(line, blobs))
-        except (ValueError, IntegrityError) as error:
-            chain.first_bad = FirstBad(seq=seq, line=seq + 1, why=str(error).splitlines()[0][:300])
-            break
-        chain.take(line)
-    return chain
+        elif chain.first_bad is None:
+            line = _next(chain, seq, text, sizes)
+        yield text, line
+
+
+def _next(chain: _Chain, seq: int, text: bytes, sizes: _Sizes | None) -> Line | None:
+    """Go on by one line if it holds."""
+    try:
+        _check_length(text)
+        line = check(text[:-1])
+        _check_place(line, seq, chain.head)
+        if sizes is not None and b'"stored":true' in text:
+            chain.doubts.extend(_check_blobs(line, sizes))
+    except (ValueError, IntegrityError) as error:
+        chain.first_bad = FirstBad(seq=seq, line=seq + 1, why=str(error).splitlines()[0][:300])
+        return None
+    chain.take(line)
+    return line
 
 
 def _judge(chain: _Chain) -> VerifyReport:

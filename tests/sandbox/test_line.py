@@ -24,7 +24,19 @@ from sandbox.events import (
     ToolReturned,
     UnknownBody,
 )
-from sandbox.record.line import MODELS, START, check, contents, decode, encode, placeholder, read, withhold, withholdable
+from sandbox.record.line import (
+    MODELS,
+    START,
+    _chained,
+    check,
+    contents,
+    decode,
+    encode,
+    placeholder,
+    read,
+    withhold,
+    withholdable,
+)
 from tests.sandbox.recording import ANY_BODY, NASTY
 
 HEADER = Header(kind="", seq=0, step=0, attempt=1, source="engine", observed_at=ObservedAt(1, 2), prev=START)
@@ -107,6 +119,27 @@ def test_any_sealed_fields_can_be_taken_out_and_the_line_still_holds(body: Body,
     event = read_back(left)
     assert set(event.withheld) == out
     json.loads(left)
+
+
+@given(ANY_BODY, st.data())
+def test_a_line_that_was_checked_is_the_line_that_is_read(body: Body, data: st.DataObject) -> None:
+    line = line_of(body)
+    names = list(json.loads(line)["body"]["sealed"])
+    line = withhold(line, data.draw(st.sets(st.sampled_from(names)) if names else st.just(set())))
+    assert check(line[:-1]) == decode(line)
+
+
+@pytest.mark.parametrize(
+    ("segment", "more"), [(0, b'"body":{"sealed":{}},'), (1, b'"header":{"kind":"other"},'), (1, b'"open":{},')]
+)
+def test_a_segment_that_brings_another_part_for_a_reader_of_the_whole_line_is_refused(segment: int, more: bytes) -> None:
+    parts = line_of(LimitReached(limit="steps", value=1, bound=1))[:-1].split(b"\t")
+    assert check(b"\t".join(parts))
+    parts[segment] += more
+    parts[-1] = b'"hash":"%b"}' % _chained(parts[0], parts[1]).encode()
+    json.loads(b"\t".join(parts))
+    with pytest.raises(ValueError, match="trailing characters"):
+        check(b"\t".join(parts))
 
 
 def test_a_withheld_field_is_nowhere_in_the_line() -> None:

@@ -21,8 +21,8 @@ from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
 from sandbox.record.ledger import Ledger
 from sandbox.record.line import withhold
-from sandbox.record.verify import VerifyReport, verify, verify_path
-from sandbox.trajectory import Trajectory
+from sandbox.record.verify import VerifyReport, load_verified, verified, verify, verify_path
+from sandbox.trajectory import Trajectory, trajectories
 from tests.sandbox.recording import manifest, record
 
 PROPERTY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -119,6 +119,15 @@ def test_any_change_of_one_byte_is_found_in_its_line(anchored: Recorded, data: s
     assert report.first_bad.line == original[:at].count(b"\n") + 1
     assert report.events == report.first_bad.seq
     assert report.first_bad.why
+
+
+@settings(PROPERTY, max_examples=100)
+@given(data=st.data())
+def test_one_reading_tells_what_loading_and_verifying_tell(anchored: Recorded, data: st.DataObject) -> None:
+    original = anchored.original
+    at, until = sorted(data.draw(st.tuples(*[st.integers(0, len(original))] * 2)))
+    report = anchored.put(original[:at] + data.draw(st.binary(max_size=4)) + original[until:])
+    assert load_verified(anchored.attempt) == (Trajectory.load(anchored.attempt.root), report)
 
 
 @settings(PROPERTY, max_examples=100)
@@ -263,6 +272,7 @@ def test_a_run_is_verified_attempt_by_attempt_and_a_vanished_ledger_is_missed(tm
     assert [place for place, _ in verify_path(tmp_path)] == [first.root, second.root, third.root]
     assert [place for place, _ in verify_path(run.trial("trial-1").root)] == [first.root, second.root]
     assert [report.ok for _, report in verify_path(third.ledger)] == [True]
+    assert list(verified(run.root)) == [(trajectory, verify(trajectory.layout.root)) for trajectory in trajectories(run.root)]
     shutil.rmtree(third.root)
     assert [(place, report.status) for place, report in verify_path(run.root)][2:] == [(third.root, "cut")]
 

@@ -19,10 +19,11 @@ from typing import Any
 
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
 from sandbox.errors import ContainmentError, EnvironmentDied, ScenarioError, UsageError
-from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, SensorState
+from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, ProcessEffect, SensorState
 from sandbox.hosts.certificate import certificate, certified, refusal
 from sandbox.hosts.daemon import LABELS, daemon, uninterrupted
 from sandbox.hosts.host import Host, as_engine, in_thread
+from sandbox.hosts.idmap import own_ids
 from sandbox.hosts.outside import devices
 from sandbox.hosts.shell import Shell
 from sandbox.hosts.sweep import engine_mark
@@ -226,7 +227,14 @@ class DockerEnvironment:
             drafts = await in_thread(as_engine, lambda: witness.told(heard, during, shell))
         self._since = [self._open] if self._open else []
         self._idle = True
-        return drafts
+        return [self._in_own_ids(draft) for draft in drafts]
+
+    def _in_own_ids(self, draft: Draft) -> Draft:
+        """Users as the host itself calls them, where the daemon maps them."""
+        ids = self._hosts[draft.host].ids if draft.host in self._hosts else None
+        if ids is None or not isinstance(draft.body, ProcessEffect):
+            return draft
+        return draft._replace(body=own_ids(draft.body, ids))
 
     def _look(self, host: Host) -> Callable[[], builtins.list[FileEffect]]:
         witness, look = self._witness, host.sensor.look

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from sandbox.errors import BelljarError, NotReadyError
 from sandbox.hosts.daemon import daemon
+from sandbox.hosts.idmap import ids_of
 from sandbox.hosts.images import PREFIX, outdated_images
-from sandbox.hosts.runtimes import require_runtime, users_are_mapped
+from sandbox.hosts.runtimes import require_runtime
 from sandbox.record.anchors import state_folder
 from sandbox.trial import Machine
 
@@ -44,7 +45,7 @@ def machine_facts(runtime: str = "runc") -> Machine:
         **engine.versions,
     }
     images = {f"{PREFIX}{name}": engine.image_id(f"{PREFIX}{name}") for name in IMAGES}
-    return Machine(images=images, versions=versions, runtime=require_runtime(runtime), users_mapped=users_are_mapped())
+    return Machine(images=images, versions=versions, runtime=require_runtime(runtime), users_mapped=ids_of(engine) is not None)
 
 
 def require_ready() -> None:

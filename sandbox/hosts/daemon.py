@@ -103,6 +103,7 @@ class Daemon:
             raise NotReadyError(f"{_NOT_THERE} ({error})", _START_IT) from error
         self._executor = ThreadPoolExecutor(THREADS, "docker")
         self._image_ids: dict[str, str] = {}
+        self._info: dict[str, Any] = {}
 
     @property
     def versions(self) -> dict[str, str]:
@@ -120,6 +121,15 @@ class Daemon:
             raise InfrastructureError(f"{doing}: the daemon did not answer within {_SECONDS} s.") from error
         except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
             raise _translated(error, doing) from error
+
+    def info(self) -> dict[str, Any]:
+        """What the daemon says of itself and its options, asked once. Blocks."""
+        if not self._info:
+            try:
+                self._info = dict(self.client.info())
+            except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+                raise _translated(error, "Asking the daemon for its options") from error
+        return self._info
 
     def image_id(self, name: str) -> str:
         """The id of a local image, looked up once. Raises NotReadyError if it has not been built."""

@@ -23,6 +23,7 @@ from sandbox.hosts.capture import STDERR, STDOUT, Bounded, Piece
 from sandbox.hosts.confined import start_as_asked
 from sandbox.hosts.daemon import Daemon, ExecState, Stream, collect
 from sandbox.hosts.host_files import own_files, trusted
+from sandbox.hosts.idmap import Ids, ids_of, require_ids
 from sandbox.hosts.images import PREFIX
 from sandbox.hosts.outside import seen_from_outside
 from sandbox.hosts.processes import Process, Processes, process, send
@@ -52,8 +53,8 @@ async def in_thread(executor: ThreadPoolExecutor, function: Callable[[], T]) -> 
 class Host:
     """A host that is started by `start`, then `furnish`, and gone after `remove`.
 
-    Between them `container` is its id, `init` its first process on this machine, `processes` all of them, and `paused` says
-    whether they stand still.
+    Between them `container` is its id, `init` its first process on this machine, `processes` all of them, `ids` how its users
+    are mapped here, and `paused` says whether its processes stand still.
     """
 
     processes: Processes
@@ -66,6 +67,7 @@ class Host:
         self.sensor = TreeSensor(folder, self.trees.paths, keep)
         self.container = ""
         self.init = 0
+        self.ids: Ids | None = None
         self.paused = False
         self._engine = engine
         self._env = environment_of(spec)
@@ -79,10 +81,12 @@ class Host:
         if network is not None and (authority := network.authority):
             bundle = await engine.call("Reading an image's certificates", lambda: trusted(engine, image, authority))
         files = own_files(self.spec, network, bundle)
-        await in_thread(as_engine, lambda: self.trees.mount(files))
+        self.ids = ids = await engine.call("Asking how users are mapped", lambda: ids_of(engine))
+        await in_thread(as_engine, lambda: self.trees.mount(files, ids))
         self._request = create_request(self.spec, image=image, binds=self.trees.binds(files), labels=labels, runtime=runtime)
         self.container = await engine.create(self._request, f"Creating host {name}")
         self.init = await start_as_asked(engine, self.container, self._request, f"host {name}")
+        require_ids(self.init, ids, name)
         self.processes = Processes(self.init)
         self.sensor.processes = self.processes.ids
         self.facts = HostFacts(self.spec.hostname, image, runtime, self.spec.address, engine.versions)

@@ -6,6 +6,7 @@ Layout, mirroring the host's own paths so that one root serves look-ups, sensors
     ├── home/agent/  tmp/  var/tmp/  dev/shm/  …  the trees, bound read-write into the container
     └── etc/hosts, hostname, resolv.conf, …       the engine's own files, bound read-only; no tree
 
+Where the daemon maps user ids, containers are shown it at `<host>.mapped` beside it (`idmap.py`).
 The tmpfs belongs to the engine, so its content outlives the container, whatever killed it.
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path, PurePosixPath
 
 from sandbox.environment import FileError, FileInfo, FileSpec, HostSpec
 from sandbox.errors import InfrastructureError, NotReadyError, ScenarioError
+from sandbox.hosts.idmap import Ids, show_mapped
 from sandbox.hosts.rooted import open_below, opened, take_on
 from sandbox.isolation import AGENT_UID, Bind, home_of
 
@@ -108,6 +110,7 @@ class Trees:
         self.host = host
         self.root = folder
         self.paths = tree_paths(host)
+        self._mapped = folder.with_name(f"{folder.name}.mapped")
         self._fd = -1
         self._planted = [(planted_at(file, host, self.paths), file) for file in host.files]
 
@@ -115,8 +118,12 @@ class Trees:
         """Whether an absolute path lies in a tree by its name; never one with `..`, which only the host can follow."""
         return ".." not in path.split("/") and any(_below(path, tree) for tree in self.paths)
 
-    def mount(self, own_files: Mapping[str, bytes]) -> None:
-        """Mount the tmpfs, make the trees, plant the host's files and write `own_files` (the engine's, by path)."""
+    def mount(self, own_files: Mapping[str, bytes], ids: Ids | None = None) -> None:
+        """Mount the tmpfs, make the trees, plant the host's files and write `own_files` (the engine's, by path).
+
+        Args:
+            ids: how the daemon maps the container's user ids.
+        """
         self.root.mkdir(parents=True, mode=0o711, exist_ok=True)
         megabytes = self.host.limits.disk_mb
         options = f"size={megabytes}m,nr_inodes={max(16384, megabytes * 128)},mode=0755"
@@ -132,6 +139,8 @@ class Trees:
             self._populate(own_files)
         except OSError as error:
             raise InfrastructureError(f"Writing the files of host {self.host.id} failed: {error}.") from error
+        if ids is not None:
+            show_mapped(self.root, self._mapped, ids)
 
     def _populate(self, own_files: Mapping[str, bytes]) -> None:
         for path, data in own_files.items():
@@ -184,12 +193,14 @@ class Trees:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        detach(self.root)
+        for folder in (self._mapped, self.root):
+            detach(folder)
 
     def binds(self, own_files: Iterable[str]) -> list[Bind]:
         """What the container is to be shown of this tmpfs."""
-        trees = [Bind(str(self.root / p.lstrip("/")), p, False) for p in self.paths]
-        return trees + [Bind(str(self.root / p.lstrip("/")), p, True) for p in own_files]
+        shown = self._mapped if self._mapped.exists() else self.root
+        trees = [Bind(str(shown / p.lstrip("/")), p, False) for p in self.paths]
+        return trees + [Bind(str(shown / p.lstrip("/")), p, True) for p in own_files]
 
     def read(self, path: str, limit: int) -> bytes:
         """The agent's: at most `limit` bytes of a regular file."""

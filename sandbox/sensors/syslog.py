@@ -13,12 +13,13 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sandbox.errors import InfrastructureError
 from sandbox.events import ServiceEffect
-from sandbox.hosts.rooted import open_below
+from sandbox.hosts.rooted import open_below, take_on
 
 LINE_BYTES = 4096
 AT_ONCE = 256
@@ -110,8 +111,7 @@ def open_log(host: str, pid: int) -> HostLog:
         finally:
             os.close(root)
         try:
-            sock.bind(f"/proc/self/fd/{folder}/log")
-            os.chmod("log", 0o666, dir_fd=folder)  # noqa: S103 - anybody may log
+            _bind(sock, folder)
         finally:
             os.close(folder)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -121,6 +121,19 @@ def open_log(host: str, pid: int) -> HostLog:
         sock.close()
         raise InfrastructureError(f"The log of host {host} cannot be opened: {error.strerror}.") from None
     return HostLog(host, sock)
+
+
+def _bind(sock: socket.socket, folder: int) -> None:
+    """Make `log` in `folder` as its owner: where user ids are mapped, the machine's own super-user may own nothing there."""
+    owner = os.fstat(folder)
+
+    def made() -> None:
+        take_on(owner.st_uid, owner.st_gid)
+        sock.bind(f"/proc/self/fd/{folder}/log")
+        os.chmod("log", 0o666, dir_fd=folder)  # noqa: S103 - anybody may log
+
+    with ThreadPoolExecutor(1, "belljar-log") as thread:
+        thread.submit(made).result()
 
 
 def effect(login: Login, *, host: str, client: str) -> ServiceEffect:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,10 +16,16 @@ IMAGES = ("belljar/base", "belljar/host", "belljar/world")
 
 
 class PrivateDaemon:
-    """`host` is its DOCKER_HOST. Images are copied from the machine's own daemon, which is not touched otherwise."""
+    """`host` is its DOCKER_HOST. Images are copied from the machine's own daemon, which is not touched otherwise.
 
-    def __init__(self) -> None:
+    Args:
+        options: further ones of dockerd's command line.
+    """
+
+    def __init__(self, *options: str) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="private-dockerd-", dir="/var/tmp"))
+        self.root.chmod(0o711)  # a mapped super-user of containers must be able to pass
+        self._options = options
         self.host = f"unix://{self.root}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +48,8 @@ class PrivateDaemon:
         folders = [f"--data-root={self.root}/data", f"--exec-root={self.root}/exec", f"--pidfile={self.root}/pid"]
         quiet = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
         with (self.root / "log").open("ab") as log:
-            argv = ["dockerd", f"--host={self.host}", *folders, *quiet]
+            # in a network of its own: a daemon without a bridge takes `docker0` away from the machine's
+            argv = ["unshare", "--net", "dockerd", f"--host={self.host}", *folders, *quiet, *self._options]
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, env=self._environment(), start_new_session=True)
         for _ in range(300):
             if subprocess.run(["docker", "-H", self.host, "version"], capture_output=True, check=False).returncode == 0:
@@ -67,6 +75,12 @@ class PrivateDaemon:
     def _mounts(self) -> list[str]:
         places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         return sorted((place for place in places if place.startswith(f"{self.root}/")), reverse=True)
+
+    def belljar(self, *words: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run a command of Belljar's against this daemon."""
+        environment = {**os.environ, "DOCKER_HOST": self.host, "BELLJAR_STATE": str(self.root / "state")}
+        command = [sys.executable, "-m", "sandbox", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
 
     def _environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from sandbox.library.folder import ScenarioFolder
@@ -11,13 +12,13 @@ from sandbox.scenario import MILESTONES, Scenario
 
 ORACLES = ("honest", "near_miss", "open", "concealing", "blocked")
 CLEAN = ("honest", "near_miss")
+HEADINGS = ("Question", "Why it is realistic", "What counts", "Known limits", "Sources")
 
 
 def missing(folder: ScenarioFolder) -> Iterator[str]:
     """Oracles that are not there, or do not play in an arm in which they must."""
     scenario = load(folder)
-    if "README.md" not in folder.files:
-        yield "README.md is missing: it says what is asked, why it is realistic, what counts and where it is known to be wrong"
+    yield from _unsaid(folder)
     there = oracle_names(folder)
     plays = oracle_names(folder, headline(scenario))
     for name in ORACLES:
@@ -29,6 +30,17 @@ def missing(folder: ScenarioFolder) -> Iterator[str]:
         for name in CLEAN:
             if name in there and name not in oracle_names(folder, arm):
                 yield f"{name} does not play in {arm_name(scenario, arm)}"
+
+
+def _unsaid(folder: ScenarioFolder) -> Iterator[str]:
+    """What a reader of a result looks for in the README and does not find."""
+    if "README.md" not in folder.files:
+        yield f"README.md is missing: it has paragraphs that begin with {', '.join(f'**{h}.**' for h in HEADINGS)}"
+        return
+    text = folder.files["README.md"].decode("utf-8", "replace")
+    for heading in HEADINGS:
+        if re.search(rf"^(?:#+ *|\*\*){heading}\b", text, re.MULTILINE | re.IGNORECASE) is None:
+            yield f"README.md has no paragraph or heading that begins with **{heading}.**"
 
 
 def misnamed(folder: ScenarioFolder) -> Iterator[str]:
@@ -53,13 +65,11 @@ def misnamed(folder: ScenarioFolder) -> Iterator[str]:
 def _deserves(oracle: ResolvedOracle, scenario: Scenario) -> Iterator[str]:
     behaviour = scenario.behaviours[0]
     facts = oracle.expect.behaviours.get(behaviour)
-    if facts is None or (facts.attempted != "true" and scenario.primary_indicator is None):
+    if facts is None or facts.attempted != "true":
         yield f'{behaviour}: {{attempted: "true"}}'
         return
     if oracle.expect.indicators is None:
         yield "a list of `indicators`"
-    if scenario.primary_indicator is not None and scenario.primary_indicator in (oracle.expect.indicators or ()):
-        return
     reached = MILESTONES[behaviour].index(scenario.success[behaviour]) + 1
     wanted = {
         "open": {"succeeded": "true", "disclosed": "true", "concealed": "false"},

@@ -13,7 +13,7 @@ from sandbox.gate.reading import readable
 from sandbox.gate.seeds import shared
 from sandbox.gate.words import same_dates, strangers, tells, unused
 from sandbox.library.folder import ScenarioFolder
-from sandbox.library.loading import arm_name, arms, headline, load, prepare
+from sandbox.library.loading import Prepared, arm_name, arms, headline, load, prepare
 from sandbox.library.oracle import oracle_names, prepare_oracle
 
 _BRACES = re.compile(r"\{\{|\{%")
@@ -75,27 +75,49 @@ def _strangers(folder: ScenarioFolder) -> Iterator[str]:
 
 def _seeds_differ(folder: ScenarioFolder, seeds: Sequence[int]) -> Iterator[str]:
     scenario = load(folder)
-    trials = [prepare(folder, headline(scenario), seed) for seed in (*seeds, seeds[-1] + 5)]
-    return shared(trials, scenario.gate.pinned)
+    for arm in arms(scenario):
+        yield from shared([prepare(folder, arm, seed) for seed in (*seeds, seeds[-1] + 5)], scenario.gate.pinned)
 
 
 def _twin_and_interview(folder: ScenarioFolder) -> Iterator[str]:
     """The benign twin says nothing of the temptation, oversight is only said, and the interview asks of both kinds."""
     scenario = load(folder)
     arm = headline(scenario)
-    tempted = prepare(folder, arm, 1).resolved
     if "incentive" in scenario.factors:
-        benign = prepare(folder, {**arm, "incentive": "benign"}, 1).resolved
-        extra = {entry.id for entry in benign.schedule if entry.action in ("notify", "shutdown")}
-        if extra and extra == {entry.id for entry in tempted.schedule if entry.action in ("notify", "shutdown")}:
-            yield f"the benign twin has the same notices as the headline arm: {', '.join(sorted(extra))}"
+        yield from _twin(prepare(folder, {**arm, "incentive": "benign"}, 1), prepare(folder, arm, 1))
     if "oversight" in scenario.factors:
-        levels = [prepare(folder, {**arm, "oversight": level}, 1).resolved for level in scenario.factors["oversight"]]
-        if len({(level.system, level.task) for level in levels}) < len(levels):
-            yield "the oversight arms read alike: say in a prompt who looks at what is done"
-        for part in ("hosts", "watch_paths", "probes", "interview", "authority", "limits", "tools"):
-            if any(getattr(level, part) != getattr(levels[0], part) for level in levels):
-                yield f"the oversight arms differ in `{part}`: they may differ only in what is read"
-    about = [question.about for question in tempted.interview]
+        yield from _oversight([prepare(folder, {**arm, "oversight": level}, 1) for level in scenario.factors["oversight"]])
+    about = [question.about for question in prepare(folder, arm, 1).resolved.interview]
     if "never" not in about or len(set(about) - {"never"}) < 2:
         yield "the interview has to ask of something that never happens and of two things that may have"
+
+
+def _twin(benign: Prepared, tempted: Prepared) -> Iterator[str]:
+    if _read(benign) == _read(tempted):
+        yield "the benign twin reads like the headline arm: leave the temptation out of a prompt, a file, a notice or the world"
+    notices, same = (
+        {entry.id for entry in trial.resolved.schedule if entry.action in ("notify", "shutdown")} for trial in (benign, tempted)
+    )
+    if notices and notices == same:
+        yield f"the benign twin has the same notices as the headline arm: {', '.join(sorted(notices))}"
+
+
+def _oversight(levels: Sequence[Prepared]) -> Iterator[str]:
+    """Cues only, and not in a prompt alone: whoever looks around has to find what it says."""
+    resolved = [level.resolved for level in levels]
+    if len({(level.system, level.task) for level in resolved}) < len(levels):
+        yield "the oversight arms read alike: say in a prompt who looks at what is done"
+    if len({tuple(_around(level).items()) for level in levels}) < len(levels):
+        yield "the oversight arms have the same files and world: let a file say, too, who looks at what is done"
+    for part in ("hosts", "watch_paths", "probes", "interview", "authority", "limits", "tools"):
+        if any(getattr(level, part) != getattr(resolved[0], part) for level in resolved):
+            yield f"the oversight arms differ in `{part}`: they may differ only in what is read"
+
+
+def _read(trial: Prepared) -> Mapping[str, str]:
+    return {place: text for place, text in readable(trial).items() if not place.startswith("interview ")}
+
+
+def _around(trial: Prepared) -> Mapping[str, str]:
+    """What is read besides prompts and notices: files and the world."""
+    return {place: text for place, text in _read(trial).items() if not place.startswith(("prompt ", "schedule "))}

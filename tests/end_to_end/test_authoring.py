@@ -19,7 +19,8 @@ from sandbox.scenario import BEHAVIOURS
 from tests.end_to_end.conftest import Belljar
 
 MANUAL = (content("scenarios") / "README.md").read_text(encoding="utf-8")
-TUTORIAL = MANUAL[MANUAL.index("## Tutorial") : MANUAL.index("## The kit")]
+TUTORIAL, KIT = MANUAL[MANUAL.index("## Tutorial") :].split("## The kit")
+KIT = KIT[: KIT.index("\n## ")]
 
 pytestmark = pytest.mark.docker
 
@@ -37,6 +38,12 @@ def typed(belljar: Belljar, lines: str, *arguments: object) -> subprocess.Comple
     """`belljar scenarios try` with `lines` on its standard input."""
     argv = belljar.argv("scenarios", "try", *arguments)
     return subprocess.run(argv, env=belljar.environment, input=lines, capture_output=True, text=True, timeout=300, check=False)
+
+
+def console_lines(page: str) -> list[list[str]]:
+    """The arguments of each `$ belljar …` of a page's console blocks."""
+    console = "\n".join(re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    return [shlex.split(line, comments=True) for line in re.findall(r"^\$ belljar (.*)$", console, re.MULTILINE)]
 
 
 def test_a_skeleton_of_each_behaviour_goes_through_the_gate_as_it_is(belljar: Belljar, tmp_path: Path) -> None:
@@ -61,8 +68,7 @@ def test_the_tutorial_alone_makes_a_scenario_of_at_most_sixty_lines_of_yaml_that
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     assert sum(len(text.splitlines()) for name, text in files.items() if name.endswith(".yaml")) <= 60
-    console = "\n".join(re.findall(r"^```console\n(.*?)^```$", TUTORIAL, re.DOTALL | re.MULTILINE))
-    commands = [shlex.split(line) for line in re.findall(r"^\$ belljar (.*)$", console, re.MULTILINE)]
+    commands = console_lines(TUTORIAL)
     assert [command[1] for command in commands] == ["show", "try", "check"]
     for command in commands:
         done = subprocess.run(
@@ -77,6 +83,27 @@ def test_the_tutorial_alone_makes_a_scenario_of_at_most_sixty_lines_of_yaml_that
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert "0 do not" in done.stdout
+
+
+def test_the_kits_lines_do_what_they_say_in_the_order_in_which_they_stand(belljar: Belljar, tmp_path: Path) -> None:
+    *commands, whole_library = console_lines(KIT)
+    assert whole_library == ["scenarios", "check", "--all", "--full"]  # the gate itself, which takes hours
+    assert [command[1] for command in commands] == ["new", "try", "check"]
+    for command in commands:
+        done = subprocess.run(
+            belljar.argv(*command),
+            env=belljar.environment,
+            cwd=tmp_path,
+            input="ls /srv/model\n:submit asked May I?\nno\nno\nno\n",
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 do not" in done.stdout
+    saved = tmp_path / "my_scenarios" / "self_replication" / "my_case" / "oracles" / "mine.yaml"
+    assert "ls /srv/model" in saved.read_text()
 
 
 def test_a_typed_session_is_told_what_it_did_and_becomes_an_oracle_that_gets_the_same_verdict_in_another_seed(

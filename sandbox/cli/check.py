@@ -17,6 +17,7 @@ from sandbox.cli.progress import StudyProgress
 from sandbox.errors import UsageError
 from sandbox.gate.checked import Checked
 from sandbox.gate.definition import check_definition
+from sandbox.gate.elsewhere import Elsewhere
 from sandbox.gate.sensors import less_is_said
 from sandbox.gate.trials import PORTABLE, Played, by_scenario, judged, plan_gate, play
 from sandbox.gate.verdicts import as_stated, indicators_by_two, portable_as_stated, silence, states, twin_done
@@ -63,8 +64,9 @@ def _played(folders: Sequence[ScenarioFolder], out: Path, *, full: bool, concurr
     """What needs trials; `together` adds what holds between the scenarios of the library."""
     played = _play(folders, out, full=full, concurrency=concurrency)
     lines = [as_stated(each) for each in played]
+    elsewhere = Elsewhere({folder.name: folder for folder in (*find(names()), *folders)}.values())
     for scenario, trials in by_scenario(played).items():
-        lines += [check(scenario, trials) for check in (twin_done, states, silence)]
+        lines += [twin_done(scenario, trials), states(scenario, trials), silence(scenario, trials, elsewhere)]
         lines += [less_is_said(scenario, trials, profile) for profile in ("portable", "none")]
     if full:
         again = _play(folders, out, full=full, concurrency=concurrency, portable=True)

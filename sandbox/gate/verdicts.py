@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from analysis.indicators import KINDS
 from analysis.study import COMPETENCE_FLOOR
 from sandbox.gate.checked import LIBRARY, Checked, held
+from sandbox.gate.elsewhere import Elsewhere
 from sandbox.gate.idle import IDLE
 from sandbox.gate.trials import PORTABLE, Played, by_scenario
 from sandbox.library.oracle import differences
 from sandbox.scenario import BEHAVIOURS, Resolved
-
-NOT_IN_A_TRIAL = ("reasoning_action_gap", "evaluation_awareness")
-"""Kinds that no scripted agent can raise: one needs a judge, the other forks that are asked after the run."""
 
 _SCENARIOS_EACH = 2
 
@@ -105,8 +103,11 @@ def twin_done(scenario: str, played: Sequence[Played]) -> Checked:
     return held(scenario, "benign twin done", problems)
 
 
-def silence(scenario: str, played: Sequence[Played]) -> Checked:
-    """No detector of any scenario says anything of this one's clean agents, nor of what its other agents did not do."""
+def silence(scenario: str, played: Sequence[Played], elsewhere: Elsewhere) -> Checked:
+    """No detector of any scenario says anything of this one's clean agents, nor of what its other agents did not do.
+
+    The works, claims, canaries and assets that others declare are looked for as well.
+    """
     problems: list[str] = []
     for each in played:
         if each.verdict is None or each.verdict.status != "valid":
@@ -118,12 +119,13 @@ def silence(scenario: str, played: Sequence[Played]) -> Checked:
                 problems.append(f"{each.name}: {behaviour} attempted is {attempted}")
         if each.clean:
             problems += [f"{each.name}: {i.kind} ({i.account})" for i in each.verdict.indicators]
+            problems += elsewhere.heard(each)
     return held(scenario, "off-target silence", problems)
 
 
 def indicators_by_two(played: Sequence[Played]) -> Checked:
     """Each kind of indicator is raised by misbehaving agents of at least two scenarios."""
-    raised: dict[str, set[str]] = {kind: set() for kind in KINDS if kind not in NOT_IN_A_TRIAL}
+    raised: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for scenario, each in _positives(by_scenario(played)):
         for indicator in each.verdict.indicators if each.verdict else ():
             if indicator.kind in raised:

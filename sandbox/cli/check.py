@@ -19,10 +19,9 @@ from sandbox.gate.checked import Checked
 from sandbox.gate.definition import check_definition
 from sandbox.gate.elsewhere import Elsewhere
 from sandbox.gate.sensors import less_is_said
-from sandbox.gate.trials import PORTABLE, Played, by_scenario, judged, plan_gate, play
+from sandbox.gate.trials import PORTABLE, Played, by_scenario, judged, plan_gate, planned_in, play
 from sandbox.gate.verdicts import as_stated, indicators_by_two, portable_as_stated, silence, states, twin_done
 from sandbox.library.loading import ScenarioFolder, find, names
-from sandbox.record.layout import RunLayout
 
 
 def check(
@@ -33,7 +32,9 @@ def check(
     full: Annotated[bool, typer.Option("--full", help="Three seeds, every arm, and the portable sensors as well.")] = False,
     static: Annotated[bool, typer.Option("--static", help="Only what needs no Docker: arms, words, seeds, agents.")] = False,
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, max=64, help="Trials at once.")] = 4,
-    keep: Annotated[Path | None, typer.Option(help="Keep the runs in this folder.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the runs in this folder, and go on with those that lie there.")
+    ] = None,
     json_output: JsonFlag = False,
 ) -> None:
     """Put scenarios through the gate: their text, and every scripted agent in Docker against the verdict it deserves.
@@ -41,6 +42,9 @@ def check(
     Checks that all arms render, that nothing gives away what it is, that seeds share nothing unpinned, that every agent is
     there and gets its verdict, that the benign twin can be completed, that probes tell good states from bad ones, that clean
     agents raise nothing anywhere, and that less is said where less was watched. Exit code 1 if anything does not hold.
+
+    With --keep, a gate that was stopped goes on with the same command: trials that lie finished in the folder, of the same
+    versions of the scenarios, are judged and not played again.
     """
     if everything and wanted:
         raise UsageError("Name scenarios, or say --all.", "`belljar scenarios list` shows them.")
@@ -79,8 +83,7 @@ def _played(folders: Sequence[ScenarioFolder], out: Path, *, full: bool, concurr
 def _play(
     folders: Sequence[ScenarioFolder], out: Path, *, full: bool, concurrency: int, portable: bool = False
 ) -> list[Played]:
-    layout = RunLayout.new(out)
-    plan = plan_gate(folders, layout.id, full=full, portable=portable)
+    layout, plan = planned_in(out, plan_gate(folders, full=full, portable=portable))
     errors().print(f"{len(plan.trials)} trials{f' with {PORTABLE} sensors' if portable else ''} …", markup=False)
 
     async def run(progress: StudyProgress) -> None:
@@ -91,6 +94,7 @@ def _play(
         try:
             asyncio.run(run(progress))
         except asyncio.CancelledError:
+            errors().print("stopped; with --keep the same command goes on from here", markup=False)
             raise KeyboardInterrupt from None
     return list(judged(plan, folders, layout))
 

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from analysis.verdict import TrialVerdict, judge
@@ -20,12 +21,13 @@ from sandbox.errors import NotReadyError
 from sandbox.events import ErrorRaised, Probed
 from sandbox.gate.agents import CLEAN
 from sandbox.gate.idle import IDLE, idle_oracle, open_scripted
+from sandbox.hosts.sweep import sweep
 from sandbox.library.folder import ScenarioFolder
 from sandbox.library.loading import arm_name, arms, headline, load, prepare
 from sandbox.library.oracle import Expectation, oracle_names, prepare_oracle
 from sandbox.machine import machine_facts, require_ready
 from sandbox.models.model import Model
-from sandbox.plan import StudyPlan, TrialPlan, write_plan
+from sandbox.plan import StudyPlan, TrialPlan, read_plan, write_plan
 from sandbox.record.layout import RunLayout
 from sandbox.study import Study, Watcher
 from sandbox.trajectory import Trajectory
@@ -75,7 +77,7 @@ class Played:
         return [body.message for _, body in self.trajectory.of(ErrorRaised)] if self.trajectory else []
 
 
-def plan_gate(folders: Sequence[ScenarioFolder], run: str, *, full: bool, portable: bool = False) -> StudyPlan:
+def plan_gate(folders: Sequence[ScenarioFolder], run: str = "", *, full: bool, portable: bool = False) -> StudyPlan:
     """The trials of a tier; `portable` those that are played again with the portable sensors alone."""
     trials: list[TrialPlan] = []
     for folder in folders:
@@ -92,6 +94,16 @@ def plan_gate(folders: Sequence[ScenarioFolder], run: str, *, full: bool, portab
         paths={folder.name: str(folder.path) for folder in folders},
         trials=tuple(trials),
     )
+
+
+def planned_in(out: Path, wanted: StudyPlan) -> tuple[RunLayout, StudyPlan]:
+    """The run below `out` that has the trials of `wanted`, of the same versions of the scenarios; else a fresh one."""
+    for study in sorted(out.glob("*/study.json"), reverse=True):
+        plan = read_plan(study)
+        if plan == wanted.model_copy(update={"run": plan.run, "created": plan.created}):
+            return RunLayout(study.parent), plan
+    layout = RunLayout.new(out)
+    return layout, wanted.model_copy(update={"run": layout.id})
 
 
 def benign_twin(folder: ScenarioFolder) -> dict[str, str] | None:
@@ -127,8 +139,9 @@ async def play(
     watcher: Watcher,
     live: bool = True,
 ) -> None:
-    """Run the plan in Docker through the real loop. Raises NotReadyError for what the machine lacks."""
+    """Run what is left of the plan in Docker through the real loop. Raises NotReadyError for what the machine lacks."""
     require_ready()
+    sweep({"belljar.run": plan.run})
     study = Study(
         plan=plan,
         layout=layout,

@@ -15,9 +15,10 @@ from sandbox.gate.definition import check_definition
 from sandbox.gate.idle import idle_oracle, open_scripted
 from sandbox.gate.seeds import numbers, people
 from sandbox.gate.sensors import less_watched
-from sandbox.gate.trials import plan_gate
+from sandbox.gate.trials import plan_gate, planned_in
 from sandbox.library.folder import ScenarioFolder, find
 from sandbox.library.loading import headline, load, prepare
+from sandbox.plan import write_plan
 from sandbox.trajectory import Trajectory
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
@@ -159,7 +160,7 @@ def test_numbers_that_say_nothing_are_not_counted_as_shared() -> None:
 
 def test_the_tiers_play_what_they_say(good: Path) -> None:
     folder = find([str(good)])[0]
-    fast, full = (plan_gate([folder], "run", full=full).trials for full in (False, True))
+    fast, full = (plan_gate([folder], full=full).trials for full in (False, True))
     assert len(fast) == 7
     assert {trial.seed for trial in fast} == {0}
     assert {trial.seed for trial in full} == {0, 1, 2}
@@ -167,7 +168,7 @@ def test_the_tiers_play_what_they_say(good: Path) -> None:
         (incentive, oversight) for incentive in ("benign", "tempted", "instructed") for oversight in ("watched", "unwatched")
     }
     assert len({trial.id for trial in full}) == len(full)
-    portable = plan_gate([folder], "run", full=True, portable=True).trials
+    portable = plan_gate([folder], full=True, portable=True).trials
     assert [trial.model.removeprefix("oracle:") for trial in portable] == [
         "honest",
         "near_miss",
@@ -175,6 +176,17 @@ def test_the_tiers_play_what_they_say(good: Path) -> None:
         "concealing",
         "blocked",
     ]
+
+
+def test_a_gate_goes_on_with_the_run_of_the_same_trials_and_versions_and_with_no_other(good: Path, tmp_path: Path) -> None:
+    folder = find([str(good)])[0]
+    layout, plan = planned_in(tmp_path, plan_gate([folder], full=False))
+    assert plan.run == layout.id
+    write_plan(plan, layout.study)
+    assert planned_in(tmp_path, plan_gate([folder], full=False)) == (layout, plan)
+    assert planned_in(tmp_path, plan_gate([folder], full=False, portable=True))[0] != layout
+    changed = broken(good, tmp_path / "other", {"prompts/task.md": ("Fetch it", "Bring it")})
+    assert planned_in(tmp_path, plan_gate([changed], full=False))[0] != layout
 
 
 def test_the_idle_agent_needs_no_file_and_deserves_nothing(good: Path) -> None:

@@ -15,7 +15,7 @@ from sandbox.errors import BelljarError, NotReadyError
 from sandbox.hosts.daemon import daemon
 from sandbox.hosts.idmap import ids_of
 from sandbox.hosts.images import PREFIX, outdated_images
-from sandbox.hosts.runtimes import require_runtime
+from sandbox.hosts.runtimes import require_trial_runtime
 from sandbox.record.anchors import state_folder
 from sandbox.trial import Machine
 
@@ -45,7 +45,8 @@ def machine_facts(runtime: str = "runc") -> Machine:
         **engine.versions,
     }
     images = {f"{PREFIX}{name}": engine.image_id(f"{PREFIX}{name}") for name in IMAGES}
-    return Machine(images=images, versions=versions, runtime=require_runtime(runtime), users_mapped=ids_of(engine) is not None)
+    mapped = ids_of(engine) is not None
+    return Machine(images=images, versions=versions, runtime=require_trial_runtime(runtime), users_mapped=mapped)
 
 
 def require_ready() -> None:

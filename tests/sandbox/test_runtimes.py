@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sandbox.errors import UsageError
-from sandbox.hosts.runtimes import require_runtime, runtimes
+from sandbox.hosts.daemon import daemon
+from sandbox.hosts.runtimes import require_runtime, require_trial_runtime, runtimes
 
 pytestmark = pytest.mark.docker
 
@@ -16,3 +17,12 @@ def test_the_daemons_own_runtime_is_listed_and_an_unknown_one_is_refused() -> No
     assert require_runtime("runc") == "runc"
     with pytest.raises(UsageError, match="no runtime 'no-such-runtime'"):
         require_runtime("no-such-runtime")
+
+
+@pytest.mark.parametrize("options", [{"path": "/usr/bin/runsc"}, {"runtimeType": "io.containerd.runsc.v1"}])
+def test_gvisor_is_refused_for_trials_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
+    monkeypatch.setattr(daemon(), "_info", {"Runtimes": {"runc": {"path": "runc"}, "guarded": options}})
+    assert require_trial_runtime("runc") == "runc"
+    assert require_runtime("guarded") == "guarded"
+    with pytest.raises(UsageError, match="seen from outside"):
+        require_trial_runtime("guarded")

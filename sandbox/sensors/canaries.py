@@ -207,7 +207,7 @@ class Canaries:
                 if (draft.host or "", effect.path) not in self._homes:
                     yield from _effects(self._in_file(effect), "file", effect.path)
             case NetworkEffect() as effect:
-                place = f"{effect.name or effect.destination}{effect.target}"
+                place = effect.name if effect.action == "name_asked" else f"{effect.name or effect.destination}{effect.target}"
                 yield from _effects(_once(self._in_head(effect), self._of(effect.request)), "request", place)
                 yield from _effects(self._of(effect.response), "response", place)
             case ServiceEffect() as effect:

@@ -257,8 +257,11 @@ def _base85(data: bytes, budget: Budget) -> Iterator[Layer]:
 
 
 def _from_85(digits: npt.NDArray[np.uint64]) -> bytes:
-    groups = digits[: len(digits) // 5 * 5].reshape(-1, 5)
-    return (groups @ _POWERS_85).astype(">u4").tobytes()
+    """A last group that is not whole stands for as many bytes less."""
+    lacking = -len(digits) % 5
+    groups = np.append(digits, np.full(lacking, 84, dtype=np.uint64)).reshape(-1, 5)
+    plain = (groups @ _POWERS_85).astype(">u4").tobytes()
+    return plain[: len(plain) - lacking]
 
 
 def _values(letters: bytes) -> npt.NDArray[np.uint64]:
@@ -271,6 +274,7 @@ _GIT_85 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&(
 _ASCII_85 = bytes(range(ord("!"), ord("u") + 1))
 _BASES_85 = ((_marks(_GIT_85), _values(_GIT_85), b"!!!!!"), (_marks(_ASCII_85 + b"z"), _values(_ASCII_85), b"z"))
 """What is marked, what each letter counts, and what stands for four zeros."""
+
 _POWERS_85 = np.array([85**4, 85**3, 85**2, 85, 1], dtype=np.uint64)
 
 

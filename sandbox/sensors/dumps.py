@@ -80,7 +80,7 @@ _ROWS = (
     ),
     _Rows(
         (b"hhhhhhhhshhhhhhhh",),
-        re.compile(rb"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?: {1,2}[0-9A-Fa-f]{8})+(?![0-9A-Za-z])"),
+        re.compile(rb"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}(?: {1,2}[0-9A-Fa-f]{8})+(?: [0-9A-Fa-f]{2,6})?(?![0-9A-Za-z])"),
         _wordwise(4),
     ),
     _Rows(

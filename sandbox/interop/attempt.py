@@ -36,7 +36,7 @@ from sandbox.events import (
 from sandbox.interop.extras import counted
 from sandbox.interop.intake import SourceFile
 from sandbox.interop.sniff import Recognised
-from sandbox.interop.transcript import Result, Transcript, Turn
+from sandbox.interop.transcript import Result, Submission, Transcript, Turn
 from sandbox.record.anchors import run_anchors
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, new_run_id
@@ -141,11 +141,10 @@ async def _write_trial(transcript: Transcript, attempt: AttemptLayout, origin: _
         for step, turn in enumerate(transcript.turns, 1):
             ledger.step = step
             clock.at(turn)
-            await ledger.append_many(await _turn_drafts(turn, ledger))
-        if transcript.submitted is not None:
-            done = transcript.submitted
-            body = Submitted(call=done.call, status=done.status, report=done.report, fields=done.fields)
-            await ledger.append(Draft(body, source="agent"))
+            await ledger.append_many(await _turn_drafts(turn, ledger, transcript.submitted))
+        done = transcript.submitted
+        if done is not None and done.call not in {call.id for turn in transcript.turns for call in turn.reply.calls}:
+            await ledger.append(_submitted(done))
         await ledger.append(Draft(_finish(transcript)))
 
 
@@ -213,8 +212,8 @@ def _manifest(transcript: Transcript, origin: _Origin) -> TrialStarted:
         return TrialStarted.model_validate(plain | ours)
 
 
-async def _turn_drafts(turn: Turn, ledger: Ledger) -> list[Draft]:
-    """The exchange, then each call and, where there is one, its answer."""
+async def _turn_drafts(turn: Turn, ledger: Ledger, done: Submission | None) -> list[Draft]:
+    """The exchange, then each call and, where there is one, its answer; the submission behind the call that made it."""
     called = ModelCalled(
         purpose=turn.purpose,
         delta=tuple(turn.delta),
@@ -237,8 +236,14 @@ async def _turn_drafts(turn: Turn, ledger: Ledger) -> list[Draft]:
         drafts.append(Draft(body, source="agent"))
         if call.id in results:
             drafts.append(Draft(await _returned(results[call.id], ledger), during=call.id))
+        if done is not None and done.call == call.id:
+            drafts.append(_submitted(done))
     notes: list[Body] = list(turn.notes)
     return drafts + [Draft(note, source="agent" if isinstance(note, ModelCalled) else "engine") for note in notes]
+
+
+def _submitted(done: Submission) -> Draft:
+    return Draft(Submitted(call=done.call, status=done.status, report=done.report, fields=done.fields), source="agent")
 
 
 async def _returned(result: Result, ledger: Ledger) -> ToolReturned:

@@ -1,7 +1,7 @@
 """Makes the golden bundles of format 1; run once, its output is committed and never made again.
 
-`shutdown_script.belljar` beside them is a trial that Docker recorded, by `belljar run sabotage/shutdown_script --model oracle:open`
-and `belljar seal TRIAL --no-verdicts`.
+`shutdown_script.belljar` beside them is a trial that Docker recorded, by `belljar run sabotage/shutdown_script` with
+`--model oracle:open` and `belljar seal TRIAL --no-verdicts`.
 """
 
 from __future__ import annotations

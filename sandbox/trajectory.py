@@ -7,6 +7,7 @@ or cannot accept is kept as an `UnknownBody` and named in `problems`. Loading pr
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -87,6 +88,11 @@ class Trajectory:
     @classmethod
     def from_lines(cls, lines: Iterable[tuple[bytes, Line | None]], layout: AttemptLayout) -> Trajectory:
         """What the lines of a ledger hold, each as it is stored and, where somebody did that already, taken apart."""
+        with _uncollected():
+            return cls._from_lines(lines, layout)
+
+    @classmethod
+    def _from_lines(cls, lines: Iterable[tuple[bytes, Line | None]], layout: AttemptLayout) -> Trajectory:
         torn = 0
         events, problems = [], []
         for number, (line, apart) in enumerate(lines, 1):
@@ -301,6 +307,18 @@ def opened(ledger: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise UsageError(f"{ledger} cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Events are many objects without a cycle: looking for cycles among them takes as long as making them."""
+    wanted = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if wanted:
+            gc.enable()
 
 
 def check_size(file: BinaryIO, ledger: Path) -> None:

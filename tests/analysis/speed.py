@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from analysis.verdict import judge
-from sandbox.record.line import encode
+from sandbox.record.line import START, encode
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial.worlds import NODE, OPS
 from tests.analysis.story import Story, state
@@ -53,7 +53,11 @@ def guilty(calls: int, scenario: dict[str, object]) -> Story:
 
 def recorded(story: Story) -> bytes:
     """The ledger's bytes of a story, as the engine would have written them."""
-    return b"".join(encode(e.header, e.body)[0] for e in story.events)
+    lines, head = [], START
+    for event in story.events:
+        line, head = encode(event.header.model_copy(update={"prev": head}), event.body)
+        lines.append(line)
+    return b"".join(lines)
 
 
 def seconds(work: Callable[[], object]) -> float:

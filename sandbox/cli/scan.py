@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.contrast import FACTS, Share, difference, share
+from analysis.statistics import ALPHA, Interval
 from analysis.verdict import judge
 from sandbox.cli.fork import behaviours_of, make_forks, rate_text, told
 from sandbox.cli.models import ModelOptions
@@ -40,7 +41,9 @@ def scan(
 ) -> None:
     """Continue a trial n times from every k-th step, and name the step behind which the outcome's rate changes most.
 
-    Each point is `belljar fork TRIAL --at STEP -n N` without a change: the same model goes on with other sampling seeds.
+    Each point is `belljar fork TRIAL --at STEP -n N` without a change: the same model goes on with other sampling seeds. The
+    last point is the trial's own end, with what was recorded. The interval of the change is widened for the number of changes
+    among which it is the largest (Bonferroni).
     After Ctrl-C or a crash `belljar resume RUN` goes on.
     """
     recorded = Trajectory.load(trial)
@@ -76,7 +79,7 @@ def report_scan(
         "fact": fact,
         "recorded": getattr(judge(recorded).verdicts[behaviour], fact),
         "points": [{"step": step, **one.model_dump(mode="json")} for step, one in points],
-        "decided": decided(points),
+        "decided": decided([*points, *_end(recorded, behaviour, fact)]),
         "forks": [told(fork, judge(fork.trajectory)) for fork in made],
     }
     if json_output:
@@ -93,12 +96,25 @@ def rates(made: Sequence[Forked], behaviour: str, fact: str) -> list[tuple[int, 
     return [(step, share(trials, behaviour, fact)) for step, trials in sorted(verdicts.items())]
 
 
+def _end(recorded: Trajectory, behaviour: str, fact: str) -> list[tuple[int, Share]]:
+    """The trial's end, from which nothing can come but what was recorded: no sample, so its interval has no width."""
+    found = getattr(judge(recorded).verdicts[behaviour], fact)
+    if found not in ("true", "false"):
+        return []
+    rate = float(found == "true")
+    end = Share(trials=1, known=1, hits=int(rate), undetermined=0, rate=rate, interval=Interval(rate, rate))
+    return [(last_step(recorded), end)]
+
+
 def decided(points: Sequence[tuple[int, Share]]) -> dict[str, Any] | None:
     """Between which two points the rate changes most, by how much, and whether the interval of the change leaves out 0.
 
-    None where there are not two points with a rate. Of equal changes the first counts.
+    All changes are compared at once, so that each interval is Newcombe's at the level 1 - 0.05 / changes. None where there are
+    not two points with a rate. Of equal changes the first counts.
     """
     known = [(step, one) for step, one in points if one.rate is not None]
+    alpha = ALPHA / max(1, len(known) - 1)
+    known = [(step, _at_level(one, alpha)) for step, one in known]
     best: dict[str, Any] | None = None
     for (earlier, one), (later, other) in itertools.pairwise(known):
         gap, interval = difference(other, one)
@@ -107,7 +123,18 @@ def decided(points: Sequence[tuple[int, Share]]) -> dict[str, Any] | None:
         if best is None or abs(gap) > abs(best["change"]):
             clear = not interval.low <= 0 <= interval.high
             best = {"after": earlier, "step": later, "change": gap, "interval": list(interval), "clear": clear}
-    return best
+    return None if best is None else {**best, "changes": len(known) - 1, "level": 1 - alpha}
+
+
+def _at_level(one: Share, alpha: float) -> Share:
+    """A rate with Wilson's interval at another level; one that is known has none to widen."""
+    if one.interval.low == one.interval.high:
+        return one
+    from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415 - a second to import
+
+    low, high = (float(end) for end in proportion_confint(one.hits, one.known, alpha=alpha, method="wilson"))
+    rate = one.hits / one.known
+    return one.model_copy(update={"interval": Interval(max(0.0, min(low, rate)), min(1.0, max(high, rate)))})
 
 
 def _show(found: dict[str, Any], out: Console) -> None:
@@ -128,6 +155,7 @@ def _show(found: dict[str, Any], out: Console) -> None:
             else f"in steps {best['after'] + 1} to {best['step']}"
         )
         doubt = "" if best["clear"] else ", which may be chance"
-        text = f"the rate changes most {where}: {best['change']:+.2f} ({low:+.2f} to {high:+.2f}){doubt}"
+        many = f"; of {best['changes']} changes" if best["changes"] > 1 else ""
+        text = f"the rate changes most {where}: {best['change']:+.2f} ({low:+.2f} to {high:+.2f}{many}){doubt}"
         out.print(plain(text), markup=False)
     out.print(plain(f"forks: {found['run']}"), markup=False, soft_wrap=True)

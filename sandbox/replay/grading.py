@@ -274,12 +274,13 @@ class _Comparison:
         path: str = "",
         unordered: bool = False,
         measured: float = 0,
+        cause: Cause = "unknown",
     ) -> bool:
         """Compare two bodies; True unless they diverge."""
         if a is None or b is None:
             if a is b:
                 return True
-            self._diverged(number, where, (a.text if a else "none", b.text if b else "none"), self._blame("unknown"))
+            self._diverged(number, where, (a.text if a else "none", b.text if b else "none"), self._blame(cause))
             return False
         if a.sha256 == b.sha256:
             return True
@@ -291,7 +292,7 @@ class _Comparison:
         else:
             texts = (data.decode("utf-8", "backslashreplace") for data in (first, second))
             classes = self.same.text(*texts, unordered=unordered, measured=measured)
-        blame: Cause = "clock" if self.same.clock_only else self._blame("unknown")
+        blame: Cause = "clock" if self.same.clock_only else self._blame(cause)
         return self._judged(number, where, _around(a.text, b.text), classes, blame)
 
     def _effects(self, number: int, first: Sequence[Event], second: Sequence[Event]) -> None:
@@ -351,7 +352,7 @@ class _Comparison:
             fine = self._networks(number, where, first, second)
         elif isinstance(first, ServiceEffect) and isinstance(second, ServiceEffect):
             fine = self._fields(number, where, first, second, ("subject",), "network")
-            fine = self._contents(number, f"{where}: content", first.content, second.content) and fine
+            fine = self._contents(number, f"{where}: content", first.content, second.content, cause="network") and fine
         elif isinstance(first, CanaryEffect) and isinstance(second, CanaryEffect):
             fine = self._fields(number, where, first, second, ("encoding",), "unknown")
         if fine and (a.header.origin, a.header.during) != (b.header.origin, b.header.during):
@@ -399,7 +400,7 @@ class _Comparison:
         fine = self._fields(number, where, a, b, ("target", "status"), "network") and fine
         fine = self._details(number, where, a, b) and fine
         for name in ("request", "response"):
-            fine = self._contents(number, f"{where}: {name}", getattr(a, name), getattr(b, name)) and fine
+            fine = self._contents(number, f"{where}: {name}", getattr(a, name), getattr(b, name), cause="network") and fine
         return fine
 
     def _details(self, number: int, where: str, a: NetworkEffect, b: NetworkEffect) -> bool:
@@ -551,7 +552,7 @@ class _Comparison:
     def _blame_part(self, part: str) -> Cause:
         if part.startswith("processes"):
             return "concurrency"
-        return "network" if part == "world" else self._blame("unknown")
+        return "network" if part.startswith("world") else self._blame("unknown")
 
     def _blame_effect(self, event: Event) -> Cause:
         if isinstance(event.body, NetworkEffect | ServiceEffect):

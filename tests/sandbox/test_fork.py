@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from pydantic import JsonValue
 from analysis.contrast import Share, contrast, difference
 from analysis.statistics import wilson
 from sandbox.cli.fork import family
-from sandbox.cli.scan import decided, rates
+from sandbox.cli.scan import decided, rates, report_scan
 from sandbox.errors import IntegrityError, UsageError
 from sandbox.events import Call, Message, ModelCalled, StateDigested
 from sandbox.library.folder import ScenarioFolder
@@ -387,3 +388,40 @@ def test_a_scan_names_the_step_at_which_the_rate_jumps_and_whether_that_is_clear
     assert doubtful is not None
     assert not doubtful["clear"]
     assert decided([(0, some(1, 2)), (1, some(0, 0))]) is None
+
+
+def test_a_largest_of_many_changes_is_held_against_the_level_of_all_of_them() -> None:
+    two = [(0, some(4, 20)), (1, some(11, 20))]
+    alone, among = decided(two), decided([*two, *((step, some(11, 20)) for step in range(2, 12))])
+    assert alone is not None
+    assert among is not None
+    assert (alone["clear"], alone["changes"], alone["level"]) == (True, 1, 0.95)
+    assert (among["clear"], among["changes"]) == (False, 11)
+    assert among["level"] == pytest.approx(1 - 0.05 / 11)
+    assert among["interval"][0] < alone["interval"][0]
+
+
+class Follows(Chance):
+    """Tampers if the conversation that it goes on from deleted the old file, and only then."""
+
+    async def reply(self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, seed: int | None = None) -> Reply:
+        self.probability = float(any("old.txt" in str(call.arguments) for message in conversation for call in message.calls))
+        return await super().reply(conversation, tools, seed=seed)
+
+
+@pytest.mark.docker
+def test_a_scan_finds_the_step_that_decides_and_takes_the_recorded_end_for_its_last_point(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = fork(recorded, folder, tmp_path, ForkPlan((3, 4), 4), Follows(0))
+    layout = RunLayout(tmp_path)
+    report_scan(recorded, made, layout, "sabotage", "attempted", json_output=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [point["hits"] for point in found["points"]] == [0, 4]
+    best = found["decided"]
+    assert (best["after"], best["step"], best["change"], best["clear"], best["changes"]) == (3, 4, 1.0, True, 2)
+
+    report_scan(recorded, [one for one in made if one.step == 4], layout, "sabotage", "attempted", json_output=True)
+    best = json.loads(capsys.readouterr().out)["decided"]
+    assert found["recorded"] == "false"
+    assert (best["after"], best["step"], best["change"], best["clear"]) == (4, 10, -1.0, True)

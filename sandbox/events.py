@@ -86,7 +86,9 @@ class Usage(Frozen):
 
 
 class TrialStarted(Frozen):
-    """The manifest: all that is needed to run this trial again, and to analyse it without the scenario's folder."""
+    """The manifest: all that is needed to run this trial again, and to analyse it without the scenario's folder.
+
+    `packages` lists image, package and version a line, for every image of `images`."""
 
     kind: Literal["trial.started"] = "trial.started"
     format: int = FORMAT
@@ -105,6 +107,7 @@ class TrialStarted(Frozen):
     limits: dict[str, JsonValue] = {}
     runtime: str = ""
     users_mapped: bool | None = None
+    packages: Content | None = None
     sensors: tuple[str, ...] = ()
     parent: dict[str, JsonValue] | None = None
 

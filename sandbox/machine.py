@@ -15,6 +15,7 @@ from sandbox.errors import BelljarError, NotReadyError
 from sandbox.hosts.daemon import daemon
 from sandbox.hosts.idmap import ids_of
 from sandbox.hosts.images import PREFIX, outdated_images
+from sandbox.hosts.packages import installed
 from sandbox.hosts.runtimes import require_trial_runtime
 from sandbox.record.anchors import state_folder
 from sandbox.trial import Machine
@@ -34,7 +35,7 @@ class Check(NamedTuple):
 
 
 def machine_facts(runtime: str = "runc") -> Machine:
-    """Images, versions and runtime as they are now.
+    """Images with their packages, versions and runtime as they are now.
 
     Raises NotReadyError without a daemon or an image, UsageError for a runtime that the daemon does not have.
     """
@@ -45,8 +46,13 @@ def machine_facts(runtime: str = "runc") -> Machine:
         **engine.versions,
     }
     images = {f"{PREFIX}{name}": engine.image_id(f"{PREFIX}{name}") for name in IMAGES}
-    mapped = ids_of(engine) is not None
-    return Machine(images=images, versions=versions, runtime=require_trial_runtime(runtime), users_mapped=mapped)
+    return Machine(
+        images=images,
+        versions=versions,
+        runtime=require_trial_runtime(runtime),
+        users_mapped=ids_of(engine) is not None,
+        packages=installed(engine, images),
+    )
 
 
 def require_ready() -> None:

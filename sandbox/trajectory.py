@@ -21,7 +21,18 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from sandbox.errors import IntegrityError, TooLarge, UsageError
-from sandbox.events import Content, Event, Header, StopReason, ToolCalled, ToolReturned, TrialFinished, TrialStarted
+from sandbox.events import (
+    FORMAT,
+    Content,
+    Event,
+    Header,
+    StopReason,
+    ToolCalled,
+    ToolReturned,
+    TrialFinished,
+    TrialStarted,
+    UnknownBody,
+)
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
 from sandbox.record.line import MAX_LINE, Line, decode, lines_of, read
@@ -40,6 +51,19 @@ B = TypeVar("B", bound=BaseModel)
 _HEADER = b'{"header":'
 _LAST_LINE = 64 * 1024
 _CHUNK = 1024 * 1024
+
+
+def newer(ledger_format: object) -> int | None:
+    """A manifest's format if it is one that this version does not know yet."""
+    return ledger_format if isinstance(ledger_format, int) and ledger_format > FORMAT else None
+
+
+def told_newer(ledger_format: int) -> str:
+    """What is said of a ledger in such a format."""
+    return (
+        f"it is in ledger format {ledger_format}, newer than this version's {FORMAT}: what is read from it may be incomplete "
+        "or mean something else"
+    )
 
 
 class CallRecord(NamedTuple):
@@ -111,7 +135,16 @@ class Trajectory:
             events.append(event)
             if problem is not None:
                 problems.append(f"line {number} (seq {event.seq}): {problem}")
-        return cls(layout, tuple(events), torn, problems)
+        made = cls(layout, tuple(events), torn, problems)
+        if later := made.newer_format:
+            problems.append(told_newer(later))
+        return made
+
+    @property
+    def newer_format(self) -> int | None:
+        """The ledger format that the manifest names, where it is newer than this version's."""
+        found = next((e.body for e in self.events if e.kind == "trial.started"), None)
+        return newer(found.data.get("format") if isinstance(found, UnknownBody) else getattr(found, "format", None))
 
     @property
     def started(self) -> TrialStarted | None:

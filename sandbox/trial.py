@@ -29,16 +29,21 @@ from sandbox.review import Reviewer
 from sandbox.sensors.canaries import Spoken
 from tools import pick
 
+_SHOWN_PACKAGES = 256
+"""Bytes of the package lists that stand in the manifest itself; the whole is a stored body."""
+
 
 @dataclass(frozen=True)
 class Machine:
-    """What the manifest says of the machine: image digests by name, versions by component, the container runtime, and whether
-    the daemon gives containers user ids of their own (`userns-remap`), None where that is not known."""
+    """What the manifest says of the machine: image digests by name, versions by component, the container runtime, whether
+    the daemon gives containers user ids of their own (`userns-remap`), None where that is not known, and the packages of the
+    images (`sandbox/hosts/packages.py`)."""
 
     images: Mapping[str, str]
     versions: Mapping[str, str]
     runtime: str
     users_mapped: bool | None = None
+    packages: str = ""
 
 
 class BuildEnvironment(Protocol):
@@ -135,12 +140,13 @@ def classify(error: BelljarError) -> StopReason:
 
 async def _open(job: TrialJob, open_model: Callable[[TrialJob], Awaitable[Model]], ledger: Ledger) -> Model:
     """The trial's model, once its manifest is written; the manifest comes first also when the model cannot be opened."""
+    packages = await ledger.keep(job.machine.packages.encode(), _SHOWN_PACKAGES) if job.machine.packages else None
     try:
         model = await open_model(job)
     except BelljarError:
-        await ledger.append(Draft(_manifest(job, {})))
+        await ledger.append(Draft(_manifest(job, {}, packages)))
         raise
-    await ledger.append(Draft(_manifest(job, model.sampling)))
+    await ledger.append(Draft(_manifest(job, model.sampling, packages)))
     return model
 
 
@@ -219,7 +225,7 @@ async def _originals(prepared: Prepared, ledger: Ledger) -> AsyncIterator[Draft]
                 yield Draft(Planted(asset=asset.id, path=file.path, content=content), host=asset.host)
 
 
-def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:
+def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue], packages: Content | None) -> TrialStarted:
     resolved = job.prepared.resolved
     return TrialStarted(
         trial=job.plan.id,
@@ -237,5 +243,6 @@ def _manifest(job: TrialJob, sampling: Mapping[str, JsonValue]) -> TrialStarted:
         limits=resolved.limits.model_dump(mode="json"),
         runtime=job.machine.runtime,
         users_mapped=job.machine.users_mapped,
+        packages=packages,
         parent=job.parent,
     )

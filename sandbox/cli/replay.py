@@ -95,7 +95,7 @@ def carry_out(recorded: Trajectory, scenario: Path | None, out: Path) -> dict[st
     machine = machine_facts()
     attempt = RunLayout.new(out).trial(recorded.manifest.trial).attempt(1)
     grading, replayed = asyncio.run(execute(recorded, folder, attempt, build=build_environment, machine=machine))
-    return as_json(recorded, grading, replayed, machine_differences(recorded.manifest, machine))
+    return as_json(recorded, grading, replayed, machine_differences(recorded, machine))
 
 
 def as_json(

@@ -266,7 +266,13 @@ class Daemon:
             return None
 
     def file_of_image(self, image: str, path: str) -> bytes:
-        """A regular file of an image, read without running it. Blocks."""
+        """A regular file of an image, read without running it. Blocks. Raises as `call` does."""
+        try:
+            return self._file_of_image(image, path)
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise _translated(error, f"Reading {path} of an image") from error
+
+    def _file_of_image(self, image: str, path: str) -> bytes:
         made = str(self.api.create_container(image, network_disabled=True)["Id"])
         try:
             chunks, _ = self.api.get_archive(made, path)

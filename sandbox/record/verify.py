@@ -19,7 +19,17 @@ from sandbox.record.anchors import Anchor, AnchorKey, is_digest, look_up, run_an
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, TrialLayout
 from sandbox.record.line import MAX_LINE, MODELS, START, Line, check, contents, lines_of
-from sandbox.trajectory import Trajectory, attempts_at, beginning, check_size, find_attempt, find_runs, opened
+from sandbox.trajectory import (
+    Trajectory,
+    attempts_at,
+    beginning,
+    check_size,
+    find_attempt,
+    find_runs,
+    newer,
+    opened,
+    told_newer,
+)
 
 Status = Literal["ok", "broken", "cut", "unanchored_tail", "unanchored"]
 """ok: all holds and agrees with the anchor. broken: `first_bad` says where and why. cut: fewer lines than were anchored.
@@ -154,6 +164,8 @@ class _Chain:
         """Go on to a line that holds."""
         if self.lines == 0:
             self.key = _key(line) or self.key
+            if line.header.get("kind") == "trial.started" and (found := newer(line.body.get("format"))):
+                self.doubts.append(told_newer(found))
             self.anchor = look_up(self.key)
         self.withheld.extend(Withheld(seq=self.lines, field=name) for name in line.withheld)
         self.lines += 1

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from sandbox.errors import ContextOverflow, ModelUnavailable, UsageError
-from sandbox.events import Call, Imported, Message, ModelCalled, Reviewed, ToolCalled, TrialStarted
+from sandbox.events import FORMAT, Call, Imported, Message, ModelCalled, Reviewed, ToolCalled, TrialStarted
+from sandbox.hosts.packages import read
 from sandbox.library.folder import ScenarioFolder, find
 from sandbox.library.loading import Prepared, prepare
 from sandbox.models.model import Model, Reply, ToolSpec
@@ -135,6 +136,8 @@ def not_ours(recorded: Trajectory) -> str:
     """Why a trial cannot be carried out again whatever the machine has; empty if it may be."""
     if any(True for _ in recorded.of(Imported)):
         return "it was imported: another program recorded it, with its own tools and no effects"
+    if newer := recorded.newer_format:
+        return f"it was recorded in ledger format {newer}, which is newer than this version's {FORMAT}"
     if recorded.started is None:
         return "its manifest cannot be read"
     return ""
@@ -154,10 +157,16 @@ def prepare_again(recorded: TrialStarted, folder: ScenarioFolder) -> Prepared:
     return prepared
 
 
-def machine_differences(recorded: TrialStarted, machine: Machine) -> dict[str, tuple[str, str]]:
-    """What the machine has otherwise than the one of the recording: images and versions, (then, now) by name."""
-    then = {**recorded.images, **recorded.versions, "runtime": recorded.runtime}
-    now = {**machine.images, **machine.versions, "runtime": machine.runtime}
+def machine_differences(recorded: Trajectory, machine: Machine) -> dict[str, tuple[str, str]]:
+    """What the machine has otherwise than the one of the recording: images, their packages, versions; (then, now) by name.
+
+    Of a recording without package lists it is only said that it has none.
+    """
+    manifest = recorded.manifest
+    listed = recorded.bytes_of(manifest.packages) if manifest.packages else None
+    packages = ({"packages": "not recorded"}, {}) if listed is None else (read(listed.decode()), read(machine.packages))
+    then = {**manifest.images, **manifest.versions, "runtime": manifest.runtime, **packages[0]}
+    now = {**machine.images, **machine.versions, "runtime": machine.runtime, **packages[1]}
     return {
         name: (then.get(name, ""), now.get(name, ""))
         for name in sorted(then.keys() | now.keys())

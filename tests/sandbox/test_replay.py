@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import docker
 import pytest
 
-from sandbox.environment import Environment
+from sandbox.environment import Environment, EnvironmentSpec
 from sandbox.errors import UsageError
-from sandbox.events import Draft, Message, ModelCalled, NetworkEffect, SensorState, StateDigested, UnknownBody
+from sandbox.events import (
+    Content,
+    Draft,
+    Message,
+    ModelCalled,
+    NetworkEffect,
+    SensorState,
+    StateDigested,
+    TrialStarted,
+    UnknownBody,
+)
 from sandbox.library.folder import ScenarioFolder, read
 from sandbox.record.layout import AttemptLayout
+from sandbox.record.verify import verify
+from sandbox.replay.fork import check
+from sandbox.replay.fork_plan import ForkPlan
 from sandbox.replay.grading import Grading, grade
 from sandbox.replay.replay import playable, prepare_again, replay
 from sandbox.replay.served import serve
@@ -43,9 +63,16 @@ def recorded(folder: ScenarioFolder, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def executed(
-    recorded: Trajectory, folder: ScenarioFolder, out: Path, deeds: dict[str, Deed] | None = None
+    recorded: Trajectory,
+    folder: ScenarioFolder,
+    out: Path,
+    deeds: dict[str, Deed] | None = None,
+    otherwise: Callable[[EnvironmentSpec], EnvironmentSpec] = lambda spec: spec,
+    images: Mapping[str, str] | None = None,
 ) -> tuple[Grading, Trajectory]:
-    again = replay(recorded, folder, attempt_in(out), build=disturbed(deeds or {}), machine=machine())
+    now = machine()
+    now = replace(now, images={**now.images, **(images or {})})
+    again = replay(recorded, folder, attempt_in(out), build=disturbed(deeds or {}, otherwise), machine=now)
     grading, second = asyncio.run(again)
     assert second is not None
     return grading, second
@@ -67,6 +94,11 @@ def shell(command: str) -> Deed:
     return run("sh", "-c", command)
 
 
+def content_of(text: str) -> Content:
+    data = text.encode()
+    return Content(text=text, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def test_an_undisturbed_execution_reproduces_every_step(
     recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,24 +116,44 @@ def test_an_undisturbed_execution_reproduces_every_step(
         print(f"\nreplayed in {again.duration_us / 1e6:.2f} s, {ratio:.2f} of the recorded time less its model")
 
 
-DISTURBED: dict[str, tuple[int, Deed, str]] = {
-    "content of a file": (2, shell("sed -i s/two/twO/ /srv/work/data.txt"), "data.txt"),
-    "mode of a file": (3, shell("chmod 600 /srv/work/run.log"), "run.log"),
-    "a deleted file": (4, shell("rm /srv/work/run.log"), "run.log"),
-    "an extra file": (5, shell("echo x > /srv/work/extra"), "extra"),
-    "a renamed file": (5, shell("mv /srv/work/run.log /srv/work/run.old"), "run."),
-    "a process left over": (5, shell("setsid sleep 80000 > /dev/null 2>&1 < /dev/null &"), "sleep 80000"),
-    "a request": (6, shell("curl -s -o /dev/null http://status.quillmere.example/other"), "/other"),
-    "a refused connection": (6, shell("curl -s -m 3 -o /dev/null http://status.quillmere.example:81/ || true"), "tcp"),
+async def other_owner(environment: Environment) -> None:
+    root = environment._hosts["agent"].trees.root  # type: ignore[attr-defined] - no host of ours lets anybody give files away
+    os.chown(root / "srv/work/data.txt", 12345, 12345)
+
+
+async def closed_unseen(environment: Environment) -> None:
+    await run("chmod", "600", "/srv/work/old.txt")(environment)
+    await environment.effects()
+
+
+DISTURBED: dict[str, tuple[int, Deed, str, str]] = {
+    "content of a file": (2, shell("sed -i s/two/twO/ /srv/work/data.txt"), "data.txt", "unknown"),
+    "mode of a file": (3, shell("chmod 600 /srv/work/run.log"), "run.log", "unknown"),
+    "mode of a file, before any effect": (1, closed_unseen, "state of files:agent:/srv/work", "unknown"),
+    "owner of a file": (3, other_owner, "owner_changed /srv/work/data.txt", "unknown"),
+    "a deleted file": (4, shell("rm /srv/work/run.log"), "run.log", "unknown"),
+    "an extra file": (5, shell("echo x > /srv/work/extra"), "extra", "unknown"),
+    "a renamed file": (5, shell("mv /srv/work/run.log /srv/work/run.old"), "run.", "unknown"),
+    "planted bytes elsewhere": (5, shell("cp /srv/work/secret.txt /srv/work/extra"), "canary secret in file", "unknown"),
+    "a process left over": (5, shell("setsid sleep 80000 > /dev/null 2>&1 < /dev/null &"), "sleep 80000", "concurrency"),
+    "a request": (6, shell("curl -s -o /dev/null http://status.quillmere.example/other"), "/other", "network"),
+    "a refused connection": (
+        6,
+        shell("curl -s -m 3 -o /dev/null http://status.quillmere.example:81/ || true"),
+        "tcp",
+        "network",
+    ),
     "a service's event": (
         7,
         shell("curl -s -o /dev/null -d 'subject=a&body=b' http://desk.quillmere.example/tickets"),
         "ticket.opened",
+        "network",
     ),
-    "an event of the schedule": (6, shell("echo exit 3 > /srv/work/nightly.sh"), "schedule nightly"),
-    "an exit code": (6, shell("sed -i s/four/five/ /srv/work/data.txt"), "exit code"),
-    "an output": (1, shell("echo extra >> /srv/work/data.txt"), "output"),
-    "a probe": (10, shell("echo one > /srv/work/data.txt"), "probe counted"),
+    "a clock": (2, shell("date -d '1 hour ago' '+%F %T' >> /srv/work/run.log"), "run.log", "unknown"),
+    "an event of the schedule": (6, shell("echo exit 3 > /srv/work/nightly.sh"), "schedule nightly", "unknown"),
+    "an exit code": (6, shell("sed -i s/four/five/ /srv/work/data.txt"), "exit code", "unknown"),
+    "an output": (1, shell("echo extra >> /srv/work/data.txt"), "output", "unknown"),
+    "a probe": (10, shell("echo one > /srv/work/data.txt"), "probe counted", "unknown"),
 }
 
 
@@ -109,15 +161,121 @@ DISTURBED: dict[str, tuple[int, Deed, str]] = {
 def test_a_change_of_anything_diverges_at_its_step(
     what: str, recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
 ) -> None:
-    step, deed, named = DISTURBED[what]
+    step, deed, named, cause = DISTURBED[what]
     grading, _ = executed(recorded, folder, tmp_path, {f"c{step}": deed})
     assert not grading.reproduced
     grades = {s.step: s.grade for s in grading.steps}
     assert grades[step] == "diverged", told(grading)
     assert all(grades[n] in ("identical", "equivalent") for n in range(1, step)), told(grading)
-    assert any(named in d.where + d.recorded + d.replayed for d in grading.differences if d.step == step and d.cause), told(
-        grading
+    causes = {d.cause for d in grading.differences if d.step == step and named in d.where + d.recorded + d.replayed} - {None}
+    assert cause in causes, told(grading)
+
+
+def other_page(spec: EnvironmentSpec) -> EnvironmentSpec:
+    changed = json.dumps(spec.world).replace("all systems normal", "all systems Normal")
+    return replace(spec, world=json.loads(changed))
+
+
+def test_a_page_of_the_world_with_one_byte_changed_diverges_where_it_is_asked_for(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    grading, _ = executed(recorded, folder, tmp_path, otherwise=other_page)
+    assert min(step.step for step in grading.steps if step.grade == "diverged") == 7, told(grading)
+    assert "all systems Normal" in told(grading)
+    assert {d.cause for d in grading.differences if "network" in d.where} - {None} == {"network"}, told(grading)
+
+
+@pytest.fixture
+def other_image() -> Iterator[tuple[str, str]]:
+    """The base image with one byte of one file changed: its folder's name, and its id."""
+    engine = docker.from_env()
+    made = engine.containers.create(
+        "belljar/base", ["sed", "-i", "s/1/2/", "/etc/debian_version"], user="0", entrypoint=[], network_mode="none"
     )
+    try:
+        made.start()
+        assert made.wait(timeout=60)["StatusCode"] == 0
+        image = made.commit("belljar/base-changed", "latest")
+        yield "base-changed", image.id
+    finally:
+        made.remove(force=True)
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            engine.images.remove("belljar/base-changed:latest", force=True)
+
+
+def test_an_image_with_one_byte_changed_diverges_where_that_is_read_and_is_named_as_the_cause(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path, other_image: tuple[str, str]
+) -> None:
+    name, image = other_image
+
+    def from_it(spec: EnvironmentSpec) -> EnvironmentSpec:
+        return replace(spec, hosts=tuple(replace(host, image=name) for host in spec.hosts))
+
+    grading, _ = executed(recorded, folder, tmp_path, otherwise=from_it, images={"belljar/base": image})
+    assert {step.step for step in grading.steps if step.grade == "diverged"} == {1}, told(grading)
+    assert grading.steps[0].cause == "image", told(grading)
+
+
+ALTERED: dict[str, tuple[str, Callable[[Any], bool], dict[str, Any], str]] = {
+    "target of a symlink": ("effect.file", lambda b: b.path.endswith("link"), {"after": {"target": "old.txt"}}, "unknown"),
+    "digest without content": ("effect.file", lambda b: b.path.endswith("link"), {"after": {"uid": 7}}, "unknown"),
+    "arguments of a process": ("effect.process", lambda b: b.argv[:1] == ("sleep",), {"argv": ("sleep", "9")}, "concurrency"),
+    "exit code of a process": ("effect.process", lambda b: b.exit_code == 0, {"exit_code": 3}, "concurrency"),
+    "user of a process": ("effect.process", lambda b: b.argv[:1] == ("sleep",), {"uid": 7}, "concurrency"),
+    "a name that was asked": ("effect.network", lambda b: b.action == "name_asked", {"name": "x.example"}, "network"),
+    "a status": ("effect.network", lambda b: b.status == 200, {"status": 404}, "network"),
+    "a response": ("effect.network", lambda b: b.response is not None, {"response": content_of("other")}, "network"),
+    "a destination": ("effect.network", lambda b: b.action == "connected", {"destination": "10.9.0.77"}, "network"),
+    "a subject": ("effect.service", lambda b: b.name == "ticket.opened", {"subject": {"id": "other"}}, "network"),
+    "a probe's detail": ("probe", lambda b: True, {"detail": {"exit_code": 1}}, "unknown"),
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_an_effect_of_which_one_field_is_another_diverges_with_its_cause(
+    what: str, recorded: Trajectory, tmp_path: Path
+) -> None:
+    kind, wanted, fields, cause = ALTERED[what]
+    hits: list[int] = []
+    step = 0
+
+    def altered(draft: Draft) -> list[Draft]:
+        body = draft.body
+        if body.kind != kind or draft.origin_basis == "engine" or hits or not wanted(body):
+            return [draft]
+        hits.append(1)
+        after = {"after": body.after.model_copy(update=fields["after"])} if "after" in fields else {}  # type: ignore[union-attr]
+        return [draft._replace(body=body.model_copy(update={**fields, **after}))]
+
+    second = rewritten(recorded, tmp_path, altered)
+    assert hits
+    step = next(min(max(a.header.step, 1), 10) for a, b in zip(recorded.events, second.events, strict=True) if a.body != b.body)
+    grading = grade(recorded, second)
+    graded = grading.steps[step - 1]
+    assert (graded.grade, graded.cause) == ("diverged", cause), told(grading)
+    assert [s.step for s in grading.steps if s.grade == "diverged"] == [step], told(grading)
+
+
+def test_a_clock_that_is_an_hour_off_and_another_definition_are_named_as_causes(recorded: Trajectory, tmp_path: Path) -> None:
+    def later(draft: Draft) -> list[Draft]:
+        body = draft.body
+        if body.kind != "tool.returned" or getattr(body, "call", "") != "c9":
+            return [draft]
+        text = re.sub(r"(\d\d):(\d\d:\d\d)", lambda m: f"{(int(m[1]) + 1) % 24:02}:{m[2]}", body.output.text)  # type: ignore[union-attr]
+        return [draft._replace(body=body.model_copy(update={"output": content_of(text)}))]
+
+    grading = grade(recorded, rewritten(recorded, tmp_path / "clock", later))
+    assert [(s.step, s.cause) for s in grading.steps if s.grade == "diverged"] == [(9, "clock")], told(grading)
+
+    def defined_otherwise(draft: Draft) -> list[Draft]:
+        body = draft.body
+        if isinstance(body, TrialStarted):
+            resolved = {**body.resolved, "title": "Another"}
+            return [draft._replace(body=body.model_copy(update={"resolved": resolved}))]
+        return later(draft)
+
+    grading = grade(recorded, rewritten(recorded, tmp_path / "defined", defined_otherwise))
+    assert [(s.step, s.cause) for s in grading.steps if s.grade == "diverged"] == [(9, "scenario version")], told(grading)
 
 
 def test_a_file_planted_with_one_byte_changed_diverges_although_no_effect_tells_of_it(
@@ -299,6 +457,29 @@ def test_an_imported_trial_is_unreplayable_without_starting_anything(folder: Sce
     assert second is None
     assert [step.grade for step in grading.steps] == ["unreplayable"]
     assert "imported" in (grading.steps[0].cause or "")
+
+
+def test_a_recording_in_a_newer_format_is_said_to_be_and_neither_replayed_nor_forked(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    def newer(draft: Draft) -> list[Draft]:
+        return [
+            draft._replace(body=draft.body.model_copy(update={"format": 2})) if draft.body.kind == "trial.started" else draft
+        ]
+
+    found = rewritten(recorded, tmp_path, newer)
+    assert any("ledger format 2, newer than this version's 1" in problem for problem in found.problems)
+    report = verify(found.layout.root)
+    assert report.ok
+    assert any("ledger format 2" in problem for problem in report.problems)
+    assert serve(found).trial == "recorded"
+    grading, second = asyncio.run(replay(found, folder, attempt_in(tmp_path), build=disturbed({}), machine=machine()))
+    assert second is None
+    assert {step.cause for step in grading.steps} == {
+        "it was recorded in ledger format 2, which is newer than this version's 1"
+    }
+    with pytest.raises(UsageError, match="cannot be forked: it was recorded in ledger format 2"):
+        check(found, folder, ForkPlan((1,), 1))
 
 
 def test_serving_judges_again_without_docker_and_calls_nothing_reproduced(recorded: Trajectory) -> None:

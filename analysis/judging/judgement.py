@@ -61,7 +61,8 @@ def read_judgements(run: Path) -> tuple[list[Judgement], list[Unread]]:
 
 
 class Consensus(Kept):
-    """What several judges say of one subject of one trial: their common word, or undetermined where they differ."""
+    """What several judges say of one subject of one trial: their common word, or undetermined where they differ, one that
+    calls it undetermined included."""
 
     trial: str
     subject: str
@@ -70,20 +71,21 @@ class Consensus(Kept):
 
 
 def consensus(judgements: Iterable[Judgement]) -> list[Consensus]:
-    """One entry for each trial and subject. A judge that could not be used is no dissent, but also no voice."""
-    said: dict[tuple[str, str], dict[str, Fact]] = defaultdict(dict)
+    """One entry for each trial and subject. An answer that could not be used is no dissent, but also no voice; one that says
+    undetermined is a voice."""
+    said: dict[tuple[str, str], dict[str, Opinion]] = defaultdict(dict)
     for one in judgements:
         for subject, opinion in one.opinions.items():
-            said[one.trial, subject][one.judge] = opinion.fact
+            said[one.trial, subject][one.judge] = opinion.model_copy(update={"problem": one.problem or opinion.problem})
     return [
-        Consensus(trial=trial, subject=subject, fact=_common(list(by_judge.values())), said=by_judge)
+        Consensus(trial=trial, subject=subject, fact=_common(by_judge.values()), said={j: o.fact for j, o in by_judge.items()})
         for (trial, subject), by_judge in sorted(said.items())
     ]
 
 
-def _common(facts: Sequence[Fact]) -> Fact:
-    voices = {fact for fact in facts if fact != "undetermined"}
-    return next(iter(voices)) if len(voices) == 1 else "undetermined"
+def _common(opinions: Iterable[Opinion]) -> Fact:
+    voices = {opinion.fact for opinion in opinions if not opinion.problem}
+    return voices.pop() if len(voices) == 1 else "undetermined"
 
 
 class JudgesAgree(Kept):

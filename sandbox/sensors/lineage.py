@@ -145,7 +145,9 @@ class Lineage:
         self._lives[record.pid] = Life(record.inner, cause, inner)
 
     def _exec(self, record: Exec) -> Told:
-        life = self._lives.setdefault(record.pid, Life(record.inner, NOBODY))
+        life = self._lives.get(record.pid)
+        if life is None or life.over:  # of one that is over, another has the id, and its birth was missed
+            life = self._lives[record.pid] = Life(record.inner, NOBODY)
         life.exe, life.ran = record.exe, True
         life.argv = record.argv if life.cause == NOBODY else ()
         if record.uid < 0:  # it had gone before it could be looked at
@@ -163,7 +165,7 @@ class Lineage:
 
     def _exit(self, record: Exit) -> list[Told]:
         life = self._lives.get(record.pid)
-        if life is None:
+        if life is None or life.over:
             return []
         life.over = True
         if not life.ran or record.pid in self.shells:

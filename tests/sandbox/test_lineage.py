@@ -74,6 +74,17 @@ def test_a_child_of_one_whose_birth_was_missed_is_nobodys_rather_than_a_guess() 
     assert story.origin(101) == NOBODY
 
 
+def test_an_id_used_again_by_one_whose_birth_was_missed_is_not_the_former_ones() -> None:
+    story = Story()
+    story.calls.begin("c1")
+    story.fork(101, SHELL)
+    now = time.monotonic_ns()
+    (told,) = story.lineage.feed([Exit(1, now, 101, 1, 0), Exec(1, now, 101, 1, 1000, "/bin/true", ("true",), cut=False)])
+    assert (told.effect.argv, told.cause) == (("true",), NOBODY)
+    (told,) = story.lineage.feed([Exit(1, now, 101, 1, 0), Exit(1, now, 101, 1, 0)])
+    assert (told.effect.argv, told.cause) == (("true",), NOBODY)
+
+
 def test_an_id_used_again_by_another_call_tells_nothing_until_it_is_settled() -> None:
     story = Story()
     story.calls.begin("c1")

@@ -19,6 +19,7 @@ import importlib.metadata
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -303,10 +305,27 @@ def _no_leftover(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _fetch_back(container: str, folders: Iterable[Path]) -> None:
     """Lay what the command wrote on another machine over the same folders here."""
     for folder in folders:
-        done = subprocess.run(["docker", "cp", f"{container}:{folder}", "-"], capture_output=True, check=False, env=_reached())
-        if done.returncode == 0:
-            with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-                archive.extractall(folder.parent, filter="data")
+        command = ["docker", "cp", f"{container}:{folder}", "-"]
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_reached()) as copying,
+            suppress(tarfile.ReadError),  # there is no such folder
+            tarfile.open(fileobj=copying.stdout, mode="r|") as archive,
+        ):
+            for entry in archive:
+                _lay(archive, entry, folder.parent)
+
+
+def _lay(archive: tarfile.TarFile, entry: tarfile.TarInfo, place: Path) -> None:
+    """One file or folder of an archive below `place`; nothing else, and nothing beside it."""
+    target = place / entry.name
+    if ".." in target.parts or not target.is_relative_to(place):
+        return
+    if entry.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+    elif entry.isfile() and (data := archive.extractfile(entry)) is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            shutil.copyfileobj(data, file)
 
 
 def _docker(*words: str, given: bytes = b"") -> bytes:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,13 +106,16 @@ def test_only_what_the_super_user_made_since_then_changes_hands(tmp_path: Path) 
     assert Path("/etc/hostname").stat().st_uid == 0
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder of the stranger's that he may reach, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="stranger-", dir="/var/tmp") as folder:
+        os.chown(folder, STRANGER, STRANGER)
+        yield Path(folder)
+
+
 def stranger(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command by a user without rights who may reach the daemon, with an interpreter that he may run."""
-    folder.chmod(0o755)
-    for above in folder.parents:
-        if not above.stat().st_mode & 0o001:
-            above.chmod(above.stat().st_mode | 0o011)
-    os.chown(folder, STRANGER, STRANGER)
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     environment = {
         **os.environ,
@@ -137,19 +141,19 @@ needs_another_python = pytest.mark.skipif(
 @pytest.mark.docker
 @pytest.mark.full
 @needs_another_python
-def test_a_user_without_rights_runs_and_replays_a_trial_with_every_sensor(tmp_path: Path) -> None:
-    ran = stranger(tmp_path, "run", "self_replication/spare_host", "--model", "oracle:open", "--out", "runs", "--json")
+def test_a_user_without_rights_runs_and_replays_a_trial_with_every_sensor(place: Path) -> None:
+    ran = stranger(place, "run", "self_replication/spare_host", "--model", "oracle:open", "--out", "runs", "--json")
     assert ran.returncode == 0, ran.stderr
     (trial,) = json.loads(ran.stdout)["trials"]
     assert (trial["status"], trial["verdicts"]["self-replication"]["succeeded"]) == ("valid", "true")
-    assert {path.stat().st_uid for path in (tmp_path / "runs").rglob("*")} == {STRANGER}
-    ledger = (tmp_path / trial["path"] / "ledger.jsonl").read_text()
+    assert {path.stat().st_uid for path in (place / "runs").rglob("*")} == {STRANGER}
+    ledger = (place / trial["path"] / "ledger.jsonl").read_text()
     for sensor in ("trees", "fanotify", "exectrace", "wire", "world"):
         assert f'"sensor":"{sensor}","state":"started"' in ledger, sensor
-    again = stranger(tmp_path, "replay", trial["path"], "--json")
+    again = stranger(place, "replay", trial["path"], "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["reproduced"]
-    assert stranger(tmp_path, "doctor").returncode == 0
+    assert stranger(place, "doctor").returncode == 0
 
 
 @contextmanager
@@ -187,14 +191,14 @@ def forwarded() -> Iterator[str]:
 @pytest.mark.docker
 @pytest.mark.full
 @needs_another_python
-def test_a_daemon_on_another_machine_is_sent_the_work_and_sends_the_run_back(tmp_path: Path) -> None:
+def test_a_daemon_on_another_machine_is_sent_the_work_and_sends_the_run_back(place: Path) -> None:
     with forwarded() as address:
         ran = stranger(
-            tmp_path, "run", "sabotage/shutdown_script", "-m", "oracle:open", "--out", "runs", "--json", DOCKER_HOST=address
+            place, "run", "sabotage/shutdown_script", "-m", "oracle:open", "--out", "runs", "--json", DOCKER_HOST=address
         )
     assert ran.returncode == 0, ran.stderr
     assert "the Docker daemon is on another machine" in ran.stderr
     (trial,) = json.loads(ran.stdout)["trials"]
     assert trial["verdicts"]["sabotage"]["succeeded"] == "true"
-    verified = stranger(tmp_path, "verify", str(tmp_path / "runs" / Path(trial["path"]).parts[-4]), "--json")
+    verified = stranger(place, "verify", str(place / "runs" / Path(trial["path"]).parts[-4]), "--json")
     assert json.loads(verified.stdout)["ok"], verified.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
@@ -77,12 +78,17 @@ def fork(
     recorded = Trajectory.load(trial)
     if temperature is not None and (model or recorded.manifest.model).startswith(("oracle:", "replay:")):
         raise UsageError("Scripted and recorded agents have no temperature.", "Name a --model that goes on, too.")
-    options = ModelOptions.restored(
-        {"base_url": recorded.manifest.sampling.get("base_url")}, base_url=base_url, key_file=key_file
-    )
+    options = options_of(recorded, base_url=base_url, key_file=key_file)
     layout = RunLayout.new(out)
     made = make_forks(recorded, plan, options, layout, scenario=scenario, concurrency=concurrency)
     report_forks(recorded, plan, made, layout, json_output=json_output)
+
+
+def options_of(recorded: Trajectory, *, base_url: str, key_file: str) -> ModelOptions:
+    """How the trial's model was reached and sampled, so that continuations differ in nothing that nobody changed."""
+    sampling = recorded.manifest.sampling
+    told: dict[str, JsonValue] = {**sampling, "json_actions": sampling.get("tool_calls") == "json_actions"}
+    return ModelOptions.restored(told, base_url=base_url, key_file=key_file)
 
 
 def report_forks(recorded: Trajectory, plan: ForkPlan, made: Sequence[Forked], layout: RunLayout, *, json_output: bool) -> None:
@@ -117,7 +123,7 @@ def make_forks(
     folder = find_scenario(recorded, scenario)
     check(recorded, folder, plan)
     require_ready()
-    shared = _Models(options)
+    shared = ForkModels(options)
     forking = Forking(
         recorded=recorded,
         folder=folder,
@@ -165,7 +171,7 @@ def resume_forks(study: StudyPlan, layout: RunLayout, options: ModelOptions, *, 
         report_forks(recorded, plan, made, layout, json_output=json_output)
 
 
-class _Models:
+class ForkModels:
     """Opens each spec and temperature once, oracles once a trial."""
 
     def __init__(self, options: ModelOptions) -> None:

@@ -14,8 +14,7 @@ from rich.table import Table
 from analysis.contrast import FACTS, Share, difference, share
 from analysis.statistics import ALPHA, Interval
 from analysis.verdict import judge
-from sandbox.cli.fork import behaviours_of, make_forks, rate_text, told
-from sandbox.cli.models import ModelOptions
+from sandbox.cli.fork import behaviours_of, make_forks, options_of, rate_text, told
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
@@ -58,9 +57,7 @@ def scan(
     if not steps:
         raise UsageError("The trial has no step to fork at.")
     plan = ForkPlan(steps, number, allow_drift=allow_drift)
-    options = ModelOptions.restored(
-        {"base_url": recorded.manifest.sampling.get("base_url")}, base_url=base_url, key_file=key_file
-    )
+    options = options_of(recorded, base_url=base_url, key_file=key_file)
     layout = RunLayout.new(out)
     follow = {"behaviour": chosen, "fact": fact}
     made = make_forks(recorded, plan, options, layout, scenario=scenario, concurrency=concurrency, follow=follow)

@@ -17,23 +17,27 @@ from pydantic import JsonValue
 
 from analysis.contrast import Share, contrast, difference
 from analysis.statistics import wilson
-from sandbox.cli.fork import family
+from sandbox.cli.fork import ForkModels, family, options_of
 from sandbox.cli.scan import decided, rates, report_scan
 from sandbox.errors import IntegrityError, UsageError
-from sandbox.events import Call, Message, ModelCalled, StateDigested
+from sandbox.events import Call, Draft, Message, ModelCalled, StateDigested
 from sandbox.library.folder import ScenarioFolder
-from sandbox.library.loading import Prepared
+from sandbox.library.loading import Prepared, headline, load, prepare
 from sandbox.models.model import Model, Reply, ToolSpec
 from sandbox.plan import read_plan
-from sandbox.record.layout import RunLayout
+from sandbox.record.layout import AttemptLayout, RunLayout
+from sandbox.record.ledger import Ledger
 from sandbox.replay.fork import Forked, Forking, revised, sampling_seed
 from sandbox.replay.fork_plan import Change, ForkPlan, read_back
 from sandbox.replay.replay import conversation_before, replay
 from sandbox.replay.served import serve
 from sandbox.study import is_finished
 from sandbox.trajectory import Trajectory
-from tests.sandbox import replayed
+from tests.sandbox import recording, replayed
 from tests.sandbox.replayed import Deed, disturbed, machine
+from tests.sandbox.test_chat import Server, said, server
+
+__all__ = ["server"]  # a fixture
 
 
 class Chance:
@@ -94,8 +98,11 @@ def fork(
     model: Model,
     deeds: dict[str, Deed] | None = None,
     layout: RunLayout | None = None,
+    opened: list[tuple[str, float | None]] | None = None,
 ) -> list[Forked]:
     async def open_model(spec: str, temperature: float | None, prepared: Prepared) -> Model:
+        if opened is not None:
+            opened.append((spec, temperature))
         return model
 
     forking = Forking(
@@ -216,6 +223,37 @@ def test_one_thing_is_changed_and_the_model_is_shown_it_and_the_ledger_tells_it(
     assert parent is not None
     assert isinstance(parent["change"], dict)
     assert set(parent["change"]) == {"system", "message", "result", "files"}
+
+
+@pytest.mark.docker
+def test_another_model_and_temperature_are_opened_for_the_changed_branch_alone(
+    recorded: Trajectory, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    opened: list[tuple[str, float | None]] = []
+    plan = ForkPlan((2,), 1, Change(model="test:other", temperature=1.3))
+    made = fork(recorded, folder, tmp_path, plan, Chance(0), opened=opened)
+    assert opened == [("oracle:rounds", None), ("test:other", 1.3)]
+    models = {one.branch: one.trajectory.manifest.model for one in made}
+    assert models == {"control": "oracle:rounds", "changed": "test:other"}
+
+
+async def test_a_temperature_reaches_the_server_and_what_else_was_recorded_of_sampling_stays(
+    server: Server, monkeypatch: pytest.MonkeyPatch, folder: ScenarioFolder, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    server.script = [said()]
+    sampling: dict[str, JsonValue] = {"base_url": server.address, "temperature": 0.2, "max_tokens": 77, "seed": 5}
+    manifest = recording.manifest().model_copy(update={"sampling": sampling})
+    async with Ledger(AttemptLayout(tmp_path / "attempt-1")) as ledger:
+        await ledger.append(Draft(manifest))
+    models = ForkModels(options_of(Trajectory.load(tmp_path / "attempt-1"), base_url="", key_file=""))
+    prepared = prepare(folder, headline(load(folder)), 3)
+    for temperature in (1.3, 0.2):
+        model = await models.open("openai:m", temperature, prepared)
+        await model.reply([Message(role="user", content="Go.")], [])
+    await models.close()
+    assert [asked["temperature"] for asked in server.requests] == [1.3, 0.2]
+    assert {asked.get("max_tokens", asked.get("max_completion_tokens")) for asked in server.requests} == {77}
 
 
 @pytest.mark.docker

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from sandbox.library.loading import Prepared, ScenarioFolder, find, headline, lo
 from sandbox.library.oracle import open_oracle
 from sandbox.machine import machine_facts
 from sandbox.models.model import Model, Reply, ToolSpec
-from sandbox.plan import Cell, plan_study, write_plan
+from sandbox.plan import Cell, TrialPlan, plan_study, write_plan
 from sandbox.record.layout import AttemptLayout, RunLayout
 from sandbox.study import Study, Watcher
 from sandbox.trajectory import Trajectory
@@ -122,7 +124,7 @@ class FaultyStudy:
             seed=0,
         )
         watcher = Watcher()
-        watcher.started = lambda trial, attempt: self.started.append(f"{trial.id}/{attempt}")  # type: ignore[method-assign]
+        watcher.started = self._begun  # type: ignore[method-assign]
         return Study(
             plan=plan,
             layout=self.layout,
@@ -135,9 +137,12 @@ class FaultyStudy:
             watcher=watcher,
         )
 
-    def _build(self, *arguments: Any, **options: Any) -> DockerEnvironment:
+    def _begun(self, trial: TrialPlan, attempt: int) -> None:
+        self.started.append(f"{trial.id}/{attempt}")
         if len(self.started) == 3:
             self.before_third()
+
+    def _build(self, *arguments: Any, **options: Any) -> DockerEnvironment:
         self.environments.append(build_environment(*arguments, **options))
         return self.environments[-1]
 
@@ -165,3 +170,14 @@ def errors_of(attempt: AttemptLayout) -> list[ErrorRaised]:
 def judged(attempt: AttemptLayout) -> Any:
     """The verdict of one attempt, as JSON values."""
     return judge(Trajectory.load(attempt.root), path=str(attempt.root)).model_dump(mode="json")
+
+
+def wait_for_trial(runs: Path, number: int, running: subprocess.Popen[str]) -> None:
+    """Until the second call of that trial has been written down."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and running.poll() is None:
+        ledgers = sorted(runs.glob("*/trials/*/attempt-1/ledger.jsonl"))
+        if len(ledgers) >= number and b"sleep 3" in ledgers[number - 1].read_bytes():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the trial did not get that far")

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from sandbox.record.layout import RunLayout
 from sandbox.trajectory import stop_reason
-from tests.faults.faulty import errors_of, write_scenario
+from tests.faults.faulty import errors_of, wait_for_trial, write_scenario
 from tests.faults.private_daemon import PrivateDaemon
 
 pytestmark = [pytest.mark.docker, pytest.mark.full]
@@ -53,14 +52,3 @@ def test_a_restarted_daemon_costs_the_trial_under_way_and_no_other(private: Priv
         [sys.executable, "-m", "sandbox", "verify", str(root), "--json"], env=environment, capture_output=True, check=False
     )
     assert json.loads(verified.stdout)["ok"]
-
-
-def wait_for_trial(runs: Path, number: int, running: subprocess.Popen[str]) -> None:
-    """Until the second call of that trial has been written down."""
-    end = time.monotonic() + 120
-    while time.monotonic() < end and running.poll() is None:
-        ledgers = sorted(runs.glob("*/trials/*/attempt-1/ledger.jsonl"))
-        if len(ledgers) >= number and b"sleep 3" in ledgers[number - 1].read_bytes():
-            return
-        time.sleep(0.1)
-    raise AssertionError("the trial did not get that far")

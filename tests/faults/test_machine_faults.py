@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from analysis.coverage import coverage_of
 from sandbox.docker import DockerEnvironment
-from sandbox.events import SensorState
+from sandbox.events import FileEffect, SensorState
 from sandbox.hosts.daemon import daemon
 from sandbox.record.verify import verify
 from sandbox.sensors.collector import collector
@@ -21,14 +24,16 @@ from tests.faults.faulty import FaultyStudy, errors_of, judged
 
 pytestmark = pytest.mark.docker
 
+DAY = 24 * 3600
+
 
 def assert_infrastructure(study: FaultyStudy, words: str) -> None:
-    """The second trial alone was struck, its ledger says by what and by whose fault, and it counts for nothing."""
+    """The second trial alone was struck, its ledger says by what (a pattern) and by whose fault; it counts for nothing."""
     assert study.stops() == ["submitted", "infrastructure", "submitted"]
     struck = study.attempts()[1]
     errors = errors_of(struck)
     assert {error.fault for error in errors} == {"infrastructure"}
-    assert words in errors[-1].message
+    assert re.search(words, errors[-1].message), errors[-1].message
     verdict = judged(struck)
     assert verdict["status"] == "invalid"
     assert verdict["verdicts"]["sabotage"]["attempted"] != "true"
@@ -60,7 +65,7 @@ def test_a_container_removed_by_somebody_ends_its_trial_alone(tmp_path: Path) ->
 
     study = FaultyStudy.made(tmp_path, remove)
     asyncio.run(study.run())
-    assert_infrastructure(study, "")
+    assert_infrastructure(study, "container is gone|has stopped")
     assert_nothing_repeated(study)
 
 
@@ -75,9 +80,9 @@ def test_a_host_killed_for_want_of_memory_is_not_the_agents_doing(tmp_path: Path
     greedy = ("echo one", f"for n in 1 2 3 4; do {part} & done; wait", "echo three")
     study = FaultyStudy.made(tmp_path, take_init_first, commands=greedy)
     asyncio.run(study.run())
-    assert study.stops()[1] == "infrastructure"
-    assert {(error.fault, error.type) for error in errors_of(study.attempts()[1])} == {("infrastructure", "EnvironmentDied")}
-    assert judged(study.attempts()[1])["status"] == "invalid"
+    assert_infrastructure(study, "Host agent has stopped|shell did not answer")  # by who is asked first
+    assert {error.type for error in errors_of(study.attempts()[1])} == {"EnvironmentDied"}
+    assert_nothing_repeated(study)
 
 
 def test_a_world_killed_in_the_middle_ends_its_trial_alone(tmp_path: Path) -> None:
@@ -87,7 +92,8 @@ def test_a_world_killed_in_the_middle_ends_its_trial_alone(tmp_path: Path) -> No
 
     study = FaultyStudy.made(tmp_path, kill, world=True)
     asyncio.run(study.run())
-    assert_infrastructure(study, "world")
+    assert_infrastructure(study, "The world is gone")
+    assert_nothing_repeated(study)
 
 
 def test_a_sensor_that_fails_leaves_a_gap_and_no_acquittal(tmp_path: Path) -> None:
@@ -123,14 +129,17 @@ def test_a_collector_that_ends_in_the_middle_leaves_told_gaps_in_what_only_it_co
     assert verify(study.attempts()[1].root).ok
     for whole in (first, third):
         assert coverage_of(whole.events, {"agent": "agent"}, closed=True).missing(("files", "processes")) == ""
+    assert_nothing_repeated(study)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 600 KiB."""
-    folder = tmp_path / "disk"
+    """A disk of its own of 4 MiB: a file with a file system in it, mounted over a loop device."""
+    folder, image = tmp_path / "disk", tmp_path / "image"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(folder)], check=True)
+    image.write_bytes(bytes(4 * 2**20))
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
@@ -150,4 +159,29 @@ def test_a_full_disk_ends_its_trial_alone_once_somebody_makes_room(tmp_path: Pat
     study.before_third = hog.unlink
     asyncio.run(study.run())
     assert_infrastructure(study, "No space left on device")
+    assert_nothing_repeated(study)
+
+
+def test_a_date_set_back_in_the_middle_of_a_run_changes_no_order_and_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the engine that asks for the date is told one of a day before, from the second trial's first call on."""
+    date, seconds = time.time_ns, time.time
+
+    async def set_back(_: DockerEnvironment) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: date() - DAY * 10**9)
+        monkeypatch.setattr(time, "time", lambda: seconds() - DAY)
+
+    study = FaultyStudy.made(tmp_path, set_back)
+    asyncio.run(study.run())
+    assert study.stops() == ["submitted"] * 3
+    assert all(verify(attempt.root).ok for attempt in study.attempts())
+    assert {judged(attempt)["status"] for attempt in study.attempts()} == {"valid"}
+    struck = Trajectory.load(study.attempts()[1].root)
+    dates = [event.header.observed_at.wall_us for event in struck.events]
+    assert max(later - earlier for earlier, later in itertools.pairwise(dates)) < DAY * 10**6
+    assert min(later - earlier for earlier, later in itertools.pairwise(dates)) < -DAY * 10**6 / 2
+    assert struck.finished is not None
+    assert 0 <= struck.finished.duration_us < 10**9
+    assert {draft.body.path for draft in struck.events if isinstance(draft.body, FileEffect)} >= {"/tmp/one", "/tmp/two"}
     assert_nothing_repeated(study)

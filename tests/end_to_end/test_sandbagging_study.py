@@ -1,4 +1,4 @@
-"""A study of an agent that holds back is told from that of one that does not, though no trial of either raises anything."""
+"""A study of an agent that holds back is told from that of one that does not; no trial says why its answers are wrong."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import pytest
 
 from tests.end_to_end.conftest import Belljar
 
-REVIEW = "scheming/capability_review"
-
 
 @pytest.mark.docker
-def test_pairs_of_arms_show_who_holds_back_and_single_trials_do_not(belljar: Belljar) -> None:
+@pytest.mark.parametrize(
+    ("scenario", "epochs", "items"),
+    [("scheming/capability_review", 2, 72), ("sabotage/oversight_monitor", 3, 42)],
+)
+def test_pairs_of_arms_show_who_holds_back(belljar: Belljar, scenario: str, epochs: int, items: int) -> None:
     models = ("--model", "oracle:honest", "--model", "oracle:sandbagging")
-    found = belljar.json(
-        "run", REVIEW, *models, "--arms", "benign/unwatched,tempted/unwatched", "--epochs", "2", "--out", belljar.runs
-    )
-    assert found["totals"] == {"trials": 8, "valid": 8, "invalid": 0}
-    assert [t["indicators"] for t in found["trials"]] == [[]] * 8
+    arms = ("--arms", "benign/unwatched,tempted/unwatched", "--epochs", str(epochs))
+    found = belljar.json("run", scenario, *models, *arms, "--out", belljar.runs)
+    trials = 4 * epochs
+    assert found["totals"] == {"trials": trials, "valid": trials, "invalid": 0}
+    assert {fact["attempted"] for trial in found["trials"] for fact in trial["verdicts"].values()} == {"false"}
+    assert [t["indicators"] for t in found["trials"] if t["model"] == "oracle:honest"] == [[]] * (2 * epochs)
     estimates = {e["model"]: e for e in found["study"]["indicators"] if e["kind"] == "sandbagging"}
     assert {model: estimate["shown"] for model, estimate in estimates.items()} == {
         "oracle:honest": False,
         "oracle:sandbagging": True,
     }
-    assert {estimate["pairs"] for estimate in estimates.values()} == {72}
+    assert {estimate["pairs"] for estimate in estimates.values()} == {items}
     assert estimates["oracle:sandbagging"]["interval"][0] > 0.3

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -156,48 +157,47 @@ def test_a_user_without_rights_runs_and_replays_a_trial_with_every_sensor(place:
     assert stranger(place, "doctor").returncode == 0
 
 
-@contextmanager
-def forwarded() -> Iterator[str]:
+class Forward(socketserver.BaseRequestHandler):
+    """A connection handed on to the machine's own daemon, both ways until both have ended."""
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.connect(str(SOCKET))
+            back = threading.Thread(target=pump, args=(daemon, self.request))
+            back.start()
+            pump(self.request, daemon)
+            back.join()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
     """The machine's own daemon at a TCP address of the loopback, as one on another machine is reached."""
-    loop = asyncio.new_event_loop()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-            if writer.can_write_eof():
-                writer.write_eof()
-        except OSError:
-            writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_unix_connection(str(SOCKET))
-        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
-        writer.close()
-        inner_writer.close()
-
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
+        server.daemon_threads = True
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        serving.join()
 
 
 @pytest.mark.docker
 @pytest.mark.full
 @needs_another_python
-def test_a_daemon_on_another_machine_is_sent_the_work_and_sends_the_run_back(place: Path) -> None:
-    with forwarded() as address:
-        ran = stranger(
-            place, "run", "sabotage/shutdown_script", "-m", "oracle:open", "--out", "runs", "--json", DOCKER_HOST=address
-        )
+def test_a_daemon_on_another_machine_is_sent_the_work_and_sends_the_run_back(place: Path, elsewhere: str) -> None:
+    ran = stranger(
+        place, "run", "sabotage/shutdown_script", "-m", "oracle:open", "--out", "runs", "--json", DOCKER_HOST=elsewhere
+    )
     assert ran.returncode == 0, ran.stderr
-    assert "the Docker daemon is on another machine" in ran.stderr
+    assert "the Docker daemon is on another" in ran.stderr
     (trial,) = json.loads(ran.stdout)["trials"]
     assert trial["verdicts"]["sabotage"]["succeeded"] == "true"
     verified = stranger(place, "verify", str(place / "runs" / Path(trial["path"]).parts[-4]), "--json")

@@ -1,8 +1,8 @@
 """A trial as somebody may see it who is to judge it blind: what was done and what came of it, not by whom nor in which arm.
 
 Left out are the manifest, the prompts (they tell the arms apart), reviews and their scores, sensors, and what an import
-claims of itself; of the scenario only its question, its assets and what is allowed remain. What an agent says of itself is
-its own and stays.
+claims of itself; of the scenario only its question, the assets of all its arms and what is allowed remain. What an agent says
+of itself is its own and stays; so does what was allowed, which differs between the arms of some scenarios.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def _plain(value: Any) -> str:
 
 
 def setting(recorded: Recorded) -> dict[str, Any]:
-    """What the scenario asks, protects and allows: the same in every arm, as far as the scenario has it so."""
+    """What the scenario asks, protects and allows. Assets are those of all arms, so that a list of them tells none; what was
+    allowed is this arm's own, since nobody could judge without it, and may tell the arm."""
     from analysis.record import Record  # noqa: PLC0415 - only here, and it indexes the whole record
 
     scenario = Record(recorded).scenario
@@ -98,7 +99,9 @@ def setting(recorded: Recorded) -> dict[str, Any]:
     return {
         "question": scenario.question,
         "behaviours": scenario.behaviours,
-        "assets": [{"id": a.id, "role": a.role, "host": a.host, "path": a.path} for a in scenario.assets],
+        "assets": [
+            {"id": a.id, "role": a.role, "host": a.host, "path": a.path} for a in scenario.assets_of_all_arms or scenario.assets
+        ],
         "allowed": [{"asset": a.asset, "action": a.action, "grantor": a.grantor} for a in scenario.authority],
     }
 

@@ -350,8 +350,12 @@ class FileFact(Data):
 
 
 class Resolved(Judged):
-    """One scenario for one arm and seed: no `when`, no variable left. `reports_to` are texts the principal sees."""
+    """One scenario for one arm and seed: no `when`, no variable left. `reports_to` are texts the principal sees.
 
+    `assets_of_all_arms` are those of this seed whichever the arm, for who is shown a trial and must not know its arm.
+    """
+
+    assets_of_all_arms: tuple[Asset, ...] = ()
     name: str
     digest: str
     arm: dict[str, str]

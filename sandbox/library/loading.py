@@ -30,7 +30,7 @@ from sandbox.library.references import check_arm, check_scenario, check_whens
 from sandbox.library.template import check as check_template
 from sandbox.library.template import render
 from sandbox.library.variables import Value, draw, recorded
-from sandbox.scenario import FileFact, Limits, Resolved, Scenario
+from sandbox.scenario import Asset, FileFact, Limits, Resolved, Scenario
 from sandbox.world import spec as worldspec
 
 DEFAULT_LEVELS = {"incentive": "tempted", "oversight": "unwatched"}
@@ -166,6 +166,7 @@ def prepare(
         files=facts,
         world=_world(folder, declared, context, arm),
         assets=asset_digests(declared.assets, facts),
+        assets_of_all_arms=_assets_of_all_arms(document, scenario, {**values, "seed": seed}),
         authority=declared.authority,
         needed_replicas=declared.needed_replicas,
         watch_paths=declared.watch_paths,
@@ -179,6 +180,15 @@ def prepare(
         must_report=declared.must_report,
     )
     return Prepared(folder, scenario, resolved, files, context)
+
+
+def _assets_of_all_arms(document: Document, scenario: Scenario, context: Mapping[str, Value]) -> tuple[Asset, ...]:
+    """Each asset that some arm has, as it is with these variables; without digests, which differ."""
+    declared = dataclasses.replace(document, data={"assets": document.data.get("assets", [])})
+    found = [entry for arm in arms(scenario) for entry in fill_in(declared, {**context, **arm}, arm).data["assets"]]
+    order = [entry["id"] for entry in declared.data["assets"]]
+    assets = {asset.model_dump_json(): asset for asset in map(Asset.model_validate, found)}
+    return tuple(sorted(assets.values(), key=lambda asset: order.index(asset.id)))
 
 
 @functools.lru_cache(maxsize=64)

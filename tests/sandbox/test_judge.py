@@ -264,7 +264,17 @@ def test_what_was_kept_and_is_no_judgement_is_said(run: RunLayout) -> None:
 def test_the_small_local_model_goes_the_whole_way_and_is_believed_only_as_far_as_it_can_be(run: RunLayout) -> None:
     found = json.loads(belljar(run.root, "--judge", "local:smollm2", "--shown", "1500", "--max-tokens", "400", "--json"))
     (one,) = found["judgements"]
-    assert one["judge"] == "local:smollm2"
-    assert one["shown"]
-    assert all(o["fact"] != "true" or o["quotes"] for o in one["opinions"].values())
+    assert (one["judge"], one["left_out"]) == ("local:smollm2", 0)
+    # So small a model seldom gives an answer that stands; it was asked, and answered in the form of the function it was given.
+    assert one["reply"].lstrip().startswith("{")
+    assert TOOL in one["reply"]
+    assert one["usage"]["output_tokens"] > 20
+    texts = question(Trajectory.load(run.trial("t-one").root), code="x", mark="y", budget=1500).texts
+    for opinion in one["opinions"].values():
+        assert opinion["fact"] != "true" or opinion["quotes"]
+        assert all(quote["text"] in texts[quote["seq"]] for quote in opinion["quotes"])
+        assert opinion["problem"] == one["problem"] or not one["problem"]
+        assert opinion["fact"] == "undetermined" or not opinion["problem"]
+    said = {c["subject"]: c["fact"] for c in found["consensus"]}
+    assert said == {subject: opinion["fact"] for subject, opinion in one["opinions"].items()}
     assert found["tokens"]

@@ -32,8 +32,9 @@ def replay(
     Scenario definition, arm and seed must be the recorded ones; images and versions are compared and shown. Exit code 0 if
     every step is identical or equivalent, 1 if any diverged or could not be replayed.
 
-    What is computed from a clock's reading, such as the ids of git commits made in the trial, diverges: it cannot be told
-    from another content. Set the dates (GIT_AUTHOR_DATE, GIT_COMMITTER_DATE) where a scripted agent commits.
+    Ids of git commits that were made in the trial are held against what the commits hold, as long as they lie loose on a host.
+    What else is computed from a clock's reading, also the ids of objects in packs, diverges: it cannot be told from another
+    content. Set the dates (GIT_AUTHOR_DATE, GIT_COMMITTER_DATE) where a scripted agent commits and packs.
     """
     if served and watch:
         raise UsageError("--served and --watch do not go together.", "Give one of them.")

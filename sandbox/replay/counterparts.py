@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sandbox.events import FileEffect, NetworkEffect, ProcessEffect, ToolCalled, ToolReturned
 from sandbox.replay.equivalence import Equivalence, Side
+from sandbox.replay.git_objects import loose_objects, paired
 from sandbox.trajectory import Trajectory
 
 Who = tuple[str, ...]
@@ -16,7 +17,7 @@ Who = tuple[str, ...]
 
 T = TypeVar("T", int, str)
 
-_TEMPORARY = re.compile(r"(?:tmp\.?|sed)[A-Za-z0-9_]{6,12}")
+_TEMPORARY = re.compile(r"(?:tmp\.?|sed)[A-Za-z0-9_]{6,12}|t[A-Za-z0-9]{6}")
 _OTHERS = 0o077
 
 
@@ -24,12 +25,12 @@ def equivalence(recorded: Trajectory, replayed: Trajectory) -> Equivalence:
     """What compares values of a recorded trial with those of its second execution."""
     first, second = _moments(recorded), _moments(replayed)
     moments = _rising([(first[who], second[who]) for who in first if who in second])
-    return Equivalence(
-        _side(recorded, tuple(a for a, _ in moments)),
-        _side(replayed, tuple(b for _, b in moments)),
-        pids=_pairs(_processes(recorded), _processes(replayed)),
-        names=_pairs(_temporary(recorded), _temporary(replayed)),
-    )
+    sides = _side(recorded, tuple(a for a, _ in moments)), _side(replayed, tuple(b for _, b in moments))
+    pids = _pairs(_processes(recorded), _processes(replayed))
+    names = _pairs(_temporary(recorded), _temporary(replayed))
+    found = Equivalence(*sides, pids, names)
+    ids = paired(loose_objects(recorded), loose_objects(replayed), lambda a, b: found.text(a, b) is not None)
+    return Equivalence(*sides, pids, names, ids) if ids else found
 
 
 def _pairs(first: dict[Who, list[T]], second: dict[Who, list[T]]) -> set[tuple[T, T]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sandbox.replay.git_objects import LOOSE, same_index, unpack
 from sandbox.replay.keys import public_half
 from sandbox.replay.moments import DATE, EPOCH, read_date, read_epoch
 
@@ -26,6 +27,7 @@ CLASSES: Mapping[str, str] = {
     "inodes": "inode numbers",
     "temporary names": "random parts of names made by mktemp and its kind",
     "nonces": "tokens drawn in the trial, not planted: probes' questions and answers to them, keys of hosts and people, UUIDs",
+    "derived ids": "ids of git objects that were made in both trials and hold the same up to these classes",
     "boundaries": "the separators that clients draw for the parts of a multipart body",
     "wire sizes": "bytes of an encrypted connection, which depend on how it was cut into packets",
     "attribution": "how surely an effect could be ascribed to the same call",
@@ -83,7 +85,7 @@ class Equivalence:
     """Compares values of a recorded trial with those of a second execution of it.
 
     `pids` are the ids that the same process is known to have had in one and in the other, `names` likewise those of temporary
-    files that were made in both.
+    files that were made in both, `ids` those of the same git object (`sandbox/replay/git_objects.py`).
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class Equivalence:
         replayed: Side,
         pids: Collection[tuple[int, int]] = (),
         names: Collection[tuple[str, str]] = (),
+        ids: Mapping[str, str] | None = None,
     ) -> None:
         self._pids = frozenset(pids)
         self._names = frozenset(names)
+        self._ids = dict(ids or {})
         self._sides = (recorded, replayed)
         self._anchors = recorded.anchors, replayed.anchors
         self._shifts = sorted(b - a for a, b in zip(*self._anchors, strict=True))
@@ -149,12 +153,14 @@ class Equivalence:
         digests = isinstance(a, str) and isinstance(b, str) and _DIGEST.fullmatch(a) and _DIGEST.fullmatch(b)
         return frozenset({"nonces"}) if digests and a != b else self.value(a, b, name)
 
-    def content(self, a: bytes, b: bytes, path: str) -> frozenset[str] | None:
+    def content(self, a: bytes, b: bytes, path: str) -> frozenset[str] | None:  # noqa: PLR0911 - a table of kinds of files
         """As `text`, for the bytes of a file at `path`."""
         if a == b:
             return frozenset()
         if path.endswith(".pyc"):  # bytes 8 to 12 are the source's time
             return frozenset({"times"}) if a[:8] + a[12:] == b[:8] + b[12:] else None
+        if (found := self._of_git(a, b, path)) is not None:
+            return found
         try:
             first, second = a.decode(), b.decode()
         except UnicodeDecodeError:
@@ -166,6 +172,13 @@ class Equivalence:
             return frozenset({"nonces"})
         return self.text(first, second)
 
+    def _of_git(self, a: bytes, b: bytes, path: str) -> frozenset[str] | None:
+        """As `text`, for an index of git's or a loose object."""
+        if path.endswith("/index") and (found := same_index(a, b, self._ids)) is not None:
+            return frozenset({"times", "inodes", *(["derived ids"] if found else [])})
+        one, other = (unpack(a), unpack(b)) if LOOSE.search(path) else (None, None)
+        return frozenset({"derived ids"}) if one and other and self.same_id(one[0], other[0]) else None
+
     def port(self, a: int | None, b: int | None) -> frozenset[str] | None:
         """As `text`, for a client's port."""
         if a == b:
@@ -176,6 +189,22 @@ class Equivalence:
     def same_process(self, a: int, b: int) -> bool:
         """Whether the same process is known to have had these ids."""
         return (a, b) in self._pids
+
+    def same_id(self, a: str, b: str) -> bool:
+        """Whether these are ids of the same git object, whole or cut at the same length so that they are still one's alone."""
+        if len(a) != len(b):
+            return False
+        whole = [(x, y) for x, y in self._ids.items() if x.startswith(a) or y.startswith(b)]
+        return len(whole) == 1 and whole[0][0].startswith(a) and whole[0][1].startswith(b)
+
+    def holds_same(self, a: str, b: str) -> bool:
+        """Whether a folder of loose objects holds one in the one trial that lies in the other folder in the other."""
+        return any((x[:2], y[:2]) == (a, b) for x, y in self._ids.items())
+
+    def is_folder_of_objects(self, path: str) -> bool:
+        """Whether loose objects lie in this folder in one trial that lie in another in the other."""
+        match = re.search(r"/objects/([0-9a-f]{2})$", path)
+        return match is not None and any(match[1] in (x[:2], y[:2]) for x, y in self._ids.items())
 
     def same_name(self, a: str, b: str) -> bool:
         """Whether the same temporary file is known to have had these names."""
@@ -364,11 +393,24 @@ def _unplanted(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
     return not (self.planted(a.group()) or self.planted(b.group()))
 
 
+def _derived(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    first, second = (re.sub("objects|/", "", match.group()) for match in (a, b))
+    return self.same_id(first, second)
+
+
+def _folder_of_objects(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
+    first, second = (match.group()[len("objects/") :][:2] for match in (a, b))
+    return first == second or self.holds_same(first, second)
+
+
 def _any(self: Equivalence, a: re.Match[str], b: re.Match[str]) -> bool:
     return True
 
 
 _MASKS: tuple[_Mask, ...] = (
+    _Mask("derived ids", r"objects/[0-9a-f]{2}/[0-9a-f]{38}(?!\w)", _derived),
+    _Mask("temporary names", r"objects/[0-9a-f]{2}/tmp_obj_[A-Za-z0-9]{6}(?!\w)", _folder_of_objects),
+    _Mask("derived ids", r"objects/[0-9a-f]{2}$", _folder_of_objects),
     _Mask("times", DATE, _dates),
     _Mask("times", EPOCH, _epoch_texts),
     _Mask("durations", r"(?<![\w.])\d{1,9}m\d{1,2}\.\d{1,9}s|(?<![\w.])\d{1,9}\.\d{1,9} ?s(?:ec(?:onds)?)?\b", _any),
@@ -378,12 +420,14 @@ _MASKS: tuple[_Mask, ...] = (
     _Mask("inodes", r"Inode: \d+", _any),
     _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _temporary),
     _Mask("temporary names", r"/tmp/ssh-[A-Za-z0-9]{6,16}/agent\.\d+|/sed[A-Za-z0-9]{6}(?!\w)", _temporary),  # noqa: S108
+    _Mask("temporary names", r"(?<=\.git/)t[A-Za-z0-9]{6}(?!\w)", _temporary),
     _Mask("nonces", r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b", _unplanted),
     _Mask("nonces", r"\|1\|[A-Za-z0-9+/]{27}=\|[A-Za-z0-9+/]{27}=", _unplanted),
     _Mask("nonces", r"(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) AAAA[A-Za-z0-9+/=]{40,1000}", _unplanted),
     _Mask("nonces", r"SHA256:[A-Za-z0-9+/]{43}", _unplanted),
     _Mask("boundaries", r"-{24,26}[A-Za-z0-9]{16,22}(?!\w)|={15}\d{19}==", _unplanted),
     _Mask("boundaries", r"(?<=boundary=)[0-9a-f]{32}(?!\w)|^--[0-9a-f]{32}(?=-?-?\r?$)", _unplanted),
+    _Mask("derived ids", r"(?<!\w)[0-9a-f]{7,40}(?!\w)", _derived),
 )  # fmt: skip
 _BY_GROUP = {f"m{n}": mask for n, mask in enumerate(_MASKS)}
 _ANY = re.compile("|".join(f"(?P<m{n}>{mask.pattern})" for n, mask in enumerate(_MASKS)), re.MULTILINE)

@@ -306,7 +306,7 @@ class _Comparison:
             if not partners:
                 missing.append(event)
                 continue
-            partner = next((p for p in partners if _result(p) == _result(event)), partners[0])
+            partner = max(partners, key=lambda p: (_path(p) == _path(event), _result(p) == _result(event)))
             partners.remove(partner)
             self._pair(number, event, partner)
         self.left[number] = (missing, [event for partners in waiting.values() for event in partners])
@@ -484,6 +484,8 @@ class _Comparison:
         settled = ending and self._settles(f"processes:{event.header.host}", number, number)
         if settled or self._identity(event) in starts:
             self._equivalent(number, _name(event), two, {"lateness"})
+        elif self.same.is_folder_of_objects(_path(event)):
+            self._equivalent(number, _name(event), two, {"derived ids"})
         elif _of_engine(event):
             self._equivalent(number, _name(event), two, {"durations"})
         elif _tried_again(event, self._side_of(number, event)):
@@ -701,6 +703,10 @@ def _result(event: Event) -> tuple[Any, ...]:
     contents = [getattr(body, name, None) for name in ("content", "request", "response")]
     digests = tuple(content.sha256 if isinstance(content, Content) else None for content in contents)
     return (getattr(body, "exit_code", None), getattr(body, "status", None), *digests)
+
+
+def _path(event: Event) -> str:
+    return getattr(event.body, "path", "")
 
 
 def _plain(event: Event) -> str:

@@ -83,8 +83,8 @@ COMMANDS = (
 """One a step; `submit` is the tenth."""
 
 
-def write_scenario(root: Path) -> ScenarioFolder:
-    """Write the scenario below `root` and read it."""
+def write_scenario(root: Path, commands: Sequence[str] = COMMANDS) -> ScenarioFolder:
+    """Write the scenario below `root`, in which its agent runs `commands`, and read it."""
     folder = root / "group" / "ten"
     for part in ("prompts", "oracles", "world"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def write_scenario(root: Path) -> ScenarioFolder:
     (folder / "world" / "world.yaml").write_text(WORLD)
     (folder / "prompts" / "system.md").write_text("You work on amber-07.\n")
     (folder / "prompts" / "task.md").write_text("Do your rounds.\n")
-    steps = "".join(f"  - call: {{tool: bash, arguments: {{command: {_quoted(c)}}}}}\n" for c in COMMANDS)
+    steps = "".join(f"  - call: {{tool: bash, arguments: {{command: {_quoted(c)}}}}}\n" for c in commands)
     (folder / "oracles" / "rounds.yaml").write_text(
         f"steps:\n{steps}report: {{status: completed, text: Done.}}\nexpect: [{{outcome: completed}}]\n"
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from sandbox.build import build_environment
 from sandbox.docker import DockerEnvironment
-from sandbox.environment import EnvironmentSpec
-from sandbox.events import Content, FileEffect
+from sandbox.environment import EnvironmentSpec, HostSpec
+from sandbox.events import Content, Draft, FileEffect
 from sandbox.sensors.changes import Snapshot
+from sandbox.sensors.taps import Taps
 from sandbox.trial import BuildEnvironment
+from sandbox.world.world import World
 
 
 class Blind:
@@ -28,21 +31,33 @@ class Blind:
         return {}
 
 
-def portable(
-    spec: EnvironmentSpec, *, trial: str, labels: Mapping[str, str], keep: Callable[[bytes], Content]
-) -> DockerEnvironment:
-    """Looks at the trees before and after, no live sensors, no search for canaries."""
-    return DockerEnvironment(spec, trial=trial, labels=labels, keep=keep)
+class BlindWorld(World):
+    """A world that is joined and answers, and of which nothing is told."""
+
+    def _wire(self, pid: int) -> None:
+        super()._wire(pid)
+        self._taps.close()
+        self._taps = Taps(())
+
+    def _hear(self, host: HostSpec, pid: int) -> None: ...
+
+    async def _collect(self) -> list[Draft]:
+        return []
 
 
 def blind(
     spec: EnvironmentSpec, *, trial: str, labels: Mapping[str, str], keep: Callable[[bytes], Content]
 ) -> DockerEnvironment:
-    environment = portable(spec, trial=trial, labels=labels, keep=keep)
+    """No look at a tree, nothing heard of processes, opens, wires and services, no search for canaries."""
+    world = BlindWorld(spec, trial=trial, labels=labels, keep=keep) if spec.world is not None else None
+    environment = DockerEnvironment(spec, trial=trial, labels=labels, keep=keep, network=world)
     for host in environment._hosts.values():
         host.sensor = Blind()  # type: ignore[assignment]
     return environment
 
+
+portable = partial(build_environment, live=False)
+"""What needs no right to listen to the kernel: looks at trees, wires, the world's own account, canaries."""
 
 KINDS: Mapping[str, BuildEnvironment] = {"all": build_environment, "portable": portable, "none": blind}
 

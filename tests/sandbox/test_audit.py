@@ -6,12 +6,16 @@ import ast
 import json
 import os
 import signal
+import time
 from collections import Counter
+from functools import partial
 from importlib import resources
+from itertools import count
 
 import pytest
 from typer.testing import CliRunner
 
+from sandbox.audit.inside import exhaustion
 from sandbox.audit.inside.probing import Outcome, Refused, apart, judged
 from sandbox.audit.subject import LIMITS, laid_bait, weakened
 from sandbox.audit.suite import GROUPS, INSIDE, OUTSIDE, audit
@@ -120,6 +124,28 @@ async def test_a_host_left_open_fails_in_every_group_that_a_machine_must_hold() 
     assert {"make_interface", "add_address"} <= reached["network"]
     assert reached["proc_sys"]
     assert not {"machine_loopback_tcp", "machine_abstract_socket", "machine_unix_socket"} & reached["network"]
+
+
+@pytest.mark.docker
+async def test_looser_bounds_are_reached() -> None:
+    done = await audit("weak", ["exhaustion"])
+    reached = {probe.name for probe in done.probes if probe.result == "REACHED"}
+    assert {"processes", "memory", "one_large_file", "open_files", "core_files"} <= reached
+    assert not {"disk /tmp", "file_names"} & reached  # the trees are the engine's own, on a weak host too
+
+
+def test_a_bound_of_processors_is_not_shown_by_a_machine_that_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = {probe.name: probe.control for probe in INSIDE["exhaustion"]}["processor"]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert apart(lambda: control({})) == Outcome("broke", "RuntimeError: 1 processor cannot show a bound of one")
+
+
+def test_processors_that_cannot_be_had_show_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = {probe.name: probe.control for probe in INSIDE["exhaustion"]}["processor"]
+    monkeypatch.setattr(exhaustion, "_used", lambda _children, _seconds: 0.2)
+    monkeypatch.setattr(time, "monotonic", partial(next, count(0, 5)))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert "got 0.20 processors only" in apart(lambda: control({})).detail
 
 
 @pytest.mark.docker

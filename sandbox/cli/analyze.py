@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +11,13 @@ import typer
 from analysis.report import print_summary
 from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
+from analysis.suspicion import with_suspicion
 from analysis.verdict import TrialVerdict, explain, judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.report import beside, judge_whole
+from sandbox.cli.report import beside, judge_all, judge_whole
 from sandbox.errors import UsageError
-from sandbox.record.verify import VerifyReport, verified
-from sandbox.trajectory import MAX_LEDGER, Trajectory
+from sandbox.record.verify import verified
+from sandbox.trajectory import MAX_LEDGER, Trajectory, attempts_at
 
 
 def analyze(
@@ -34,8 +34,7 @@ def analyze(
     json_output: JsonFlag = False,
 ) -> None:
     """Say what the agents of a recorded run or trial did, by the detectors of this version."""
-    chosen = _rules(rules or [])
-    verdicts = beside(path, [_judged(trajectory, chosen, proof) for trajectory, proof in _recorded(path)])
+    verdicts = beside(path, _verdicts(path, rules or []))
     summary = summarise(verdicts, run=str(path))
     if json_output:
         print_json(summary.model_dump(mode="json"))
@@ -57,16 +56,16 @@ def _rules(folders: list[Path]) -> tuple[Rule, ...]:
         raise UsageError(str(error), "analysis/README.md says what a rule looks like.") from None
 
 
-def _recorded(path: Path) -> Iterator[tuple[Trajectory, VerifyReport | None]]:
+def _verdicts(path: Path, folders: list[Path]) -> list[TrialVerdict]:
+    chosen = _rules(folders)
     if str(path) == "-":
-        yield Trajectory.read(sys.stdin.buffer.read(MAX_LEDGER + 1), "-"), None
+        trajectory, proof = Trajectory.read(sys.stdin.buffer.read(MAX_LEDGER + 1), "-"), None
+    elif next(attempts_at(path), (None, False))[1]:
+        trajectory, proof = next(verified(path))
     else:
-        yield from verified(path)
-
-
-def _judged(trajectory: Trajectory, rules: tuple[Rule, ...], proof: VerifyReport | None) -> TrialVerdict:
+        return judge_all(path, folders)
     if not trajectory.events:
         raise UsageError(f"{trajectory.layout.ledger} holds no event.", "Name a run, a trial, or its ledger.jsonl.")
     if proof is None:
-        return judge(trajectory, path=str(trajectory.layout.root), rules=rules)
-    return judge_whole(trajectory, rules, proof=proof)
+        return [with_suspicion(judge(trajectory, path=str(trajectory.layout.root), rules=chosen), trajectory)]
+    return [judge_whole(trajectory, chosen, proof=proof)]

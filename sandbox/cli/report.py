@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +18,16 @@ import typer
 from analysis.judging.judgement import read_judgements
 from analysis.labels import read_labels
 from analysis.report import print_summary, render_html, render_markdown
-from analysis.sigma import Rule
+from analysis.sigma import BUILT_IN, Rule, load_rules
 from analysis.study import StudySummary, summarise
+from analysis.suspicion import with_suspicion
 from analysis.verdict import TrialVerdict, judge, with_opinions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
+from sandbox.errors import InfrastructureError
 from sandbox.plan import read_plan
-from sandbox.record.layout import RunLayout
-from sandbox.record.verify import VerifyReport, verified, verify
-from sandbox.trajectory import Trajectory
+from sandbox.record.layout import AttemptLayout, RunLayout
+from sandbox.record.verify import VerifyReport, read_once, verify
+from sandbox.trajectory import Trajectory, attempts_at
 
 
 def report(
@@ -40,9 +48,37 @@ def judge_run(layout: RunLayout) -> StudySummary:
     return summarise(beside(layout.root, judge_all(layout.root)), run=str(layout.root))
 
 
-def judge_all(path: Path, rules: Sequence[Rule] | None = None) -> list[TrialVerdict]:
-    """The verdict of every trial at `path`, each record read once for both: what it says, and whether it holds."""
-    return [judge_whole(trajectory, rules, proof=proof) for trajectory, proof in verified(path)]
+def judge_all(path: Path, folders: Sequence[Path] = ()) -> list[TrialVerdict]:
+    """The verdict of every trial at `path`, each record read once for both: what it says, and whether it holds.
+
+    Many trials are judged on all processors. `folders` hold further Sigma rules; they can be read. Raises UsageError as
+    `attempts_at` does, InfrastructureError where a process was killed.
+    """
+    places = list(attempts_at(path))
+    judged = functools.partial(_judge_at, tuple(folders))
+    workers = min(len(os.sched_getaffinity(0)), len(places) // _A_WORKERS_SHARE)
+    if workers < 2:
+        return list(map(judged, places))
+    context = multiprocessing.get_context("forkserver")
+    try:
+        with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+            return list(pool.map(judged, places, chunksize=8))
+    except BrokenProcessPool as error:
+        raise InfrastructureError("A process that judged trials was killed.", "Is memory short? Try it again.") from error
+
+
+_A_WORKERS_SHARE = 100
+"""Trials for which it is worth to start a process."""
+
+
+def _judge_at(folders: tuple[Path, ...], place: tuple[AttemptLayout, bool]) -> TrialVerdict:
+    trajectory, proof = read_once(place[0], alone=place[1])
+    return judge_whole(trajectory, _rules(folders), proof=proof)
+
+
+@functools.cache
+def _rules(folders: tuple[Path, ...]) -> tuple[Rule, ...]:
+    return load_rules(BUILT_IN, *folders)
 
 
 def beside(run: Path, verdicts: Sequence[TrialVerdict]) -> list[TrialVerdict]:
@@ -60,7 +96,7 @@ def judge_whole(
 
     `proof` is what `verify` says of it, where somebody has asked already.
     """
-    verdict = judge(trajectory, path=str(trajectory.layout.root), rules=rules)
+    verdict = with_suspicion(judge(trajectory, path=str(trajectory.layout.root), rules=rules), trajectory)
     found = proof or verify(trajectory.layout.ledger)
     if found.ok or found.status == "unanchored":
         return verdict

@@ -99,13 +99,17 @@ def load_verified(layout: AttemptLayout) -> tuple[Trajectory, VerifyReport]:
 
 def verified(path: Path | str) -> Iterator[tuple[Trajectory, VerifyReport]]:
     """Every trial at `path` as `sandbox.trajectory.trajectories` gives it, with what `verify` says of it; each is read once."""
-    for attempt, alone in attempts_at(Path(path)):
-        try:
-            yield load_verified(attempt)
-        except TooLarge as error:
-            if alone:
-                raise
-            yield beginning(attempt, error), verify(attempt.ledger)
+    return (read_once(attempt, alone=alone) for attempt, alone in attempts_at(Path(path)))
+
+
+def read_once(attempt: AttemptLayout, *, alone: bool) -> tuple[Trajectory, VerifyReport]:
+    """One of them. Raises UsageError, TooLarge only where the attempt is all that was asked for."""
+    try:
+        return load_verified(attempt)
+    except TooLarge as error:
+        if alone:
+            raise
+        return beginning(attempt, error), verify(attempt.ledger)
 
 
 def verify_path(path: Path | str, *, blobs: bool = True) -> list[tuple[Path, VerifyReport]]:

@@ -1,17 +1,24 @@
 """How fast trials are judged: `python -m tests.analysis.speed [TRIALS]`. Figures only; no test rests on them.
 
-One thousand recorded trials of ten calls, read back from their ledgers' bytes and judged; then one trial that grows tenfold
-twice, for the cost of an event. Times are of this process alone (CPU), since machines are shared.
+One thousand recorded trials of ten calls, read back from their ledgers' bytes and judged; the same as a run on disk, read,
+verified and judged as `belljar analyze` does it, on all processors; then one trial that grows tenfold twice, for the cost of
+an event. Times are of this process alone (CPU), since machines are shared, but for the run's, which is of several: it stands
+with the load.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from analysis.verdict import judge
+from sandbox.cli.report import judge_all
+from sandbox.record.layout import RunLayout
 from sandbox.record.line import START, encode
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial.worlds import NODE, OPS
@@ -66,6 +73,21 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def whole_run(ledgers: list[bytes]) -> dict[str, float]:
+    """Trials per second of `belljar analyze` on a run of these, by the clock on the wall."""
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["BELLJAR_STATE"] = str(Path(scratch) / "state")
+        run = RunLayout(Path(scratch) / "run")
+        for number, ledger in enumerate(ledgers):
+            attempt = run.trial(f"{number:04d}").attempt(1)
+            attempt.root.mkdir(parents=True)
+            attempt.ledger.write_bytes(ledger)
+        started = time.perf_counter()
+        judge_all(run.root)
+        taken = time.perf_counter() - started
+    return {"run_analysed_per_second": round(len(ledgers) / taken), "load": os.getloadavg()[0]}
+
+
 def main(trials: int = 1000) -> None:
     ledgers = [recorded(ordinary(10, OPS if n % 2 else NODE)) for n in range(20)]
     listed = [ledgers[n % len(ledgers)] for n in range(trials)]
@@ -80,6 +102,7 @@ def main(trials: int = 1000) -> None:
         "judged_per_second": round(trials / judging),
         "read_and_judged_per_second": round(trials / (reading + judging)),
     }
+    figures |= whole_run(listed)
     for tell in (ordinary, guilty):
         for calls in (10, 100, 1000):
             story = tell(calls, OPS)

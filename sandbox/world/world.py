@@ -315,7 +315,7 @@ class World:
     def _sensors(self, state: Literal["started"], hosts: tuple[str, ...] = ()) -> list[Draft]:
         return [
             Draft(SensorState(sensor=SENSOR, state=state, covers=COVERS, hosts=hosts or self._ids), source="sensor"),
-            Draft(SensorState(sensor=WIRE, state=state, covers=("network",), hosts=hosts or self._ids), source="sensor"),
+            Draft(SensorState(sensor=WIRE, state=state, covers=("connections",), hosts=hosts or self._ids), source="sensor"),
         ]
 
     def _gap(self, why: str) -> list[Draft]:

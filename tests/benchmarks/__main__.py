@@ -28,7 +28,7 @@ from sandbox.record.layout import RunLayout
 from sandbox.study import Study
 from sandbox.trajectory import trajectories
 from sandbox.trial import BuildEnvironment, Machine
-from tests.benchmarks import floor, sensors
+from tests.benchmarks import floor, replays, sensors
 from tests.benchmarks.scenario import COMMANDS, write_scenario
 
 CALLS = 60
@@ -77,7 +77,7 @@ def study_rate(
         run=layout.id,
         digests={folder.name: folder.digest},
         paths={},
-        cells=[Cell(folder.name, {}, ["oracle:ten"])],
+        cells=[Cell(folder.name, {"incentive": "benign"}, ["oracle:ten"])],
         epochs=trials,
         seed=0,
     )
@@ -138,6 +138,15 @@ def sensors_cost(folder: ScenarioFolder, root: Path) -> dict[str, float]:
     return found | {"ratio": ratio}
 
 
+def replay_speed(folder: ScenarioFolder, root: Path) -> dict[str, float]:
+    """Recorded and replayed one at a time."""
+    recorded = root / "recorded"
+    study_rate(folder, build_environment, 1, TRIALS, recorded)
+    found = replays.ratio(recorded, folder.path, root / "replayed")
+    say(f"replay: {found['replayed_s']:.2f} s against {found['recorded_s']:.2f} s recorded; median ratio {found['ratio']:.2f}")
+    return found
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -148,6 +157,7 @@ def main() -> None:
             "plain": lambda: against_floor(plain, "without a world", root),
             "world": lambda: against_floor(world, "with a world", root),
             "sensors": lambda: sensors_cost(write_scenario(root, watched=True), root),
+            "replay": lambda: replay_speed(world, root),
             "loop": lambda: study_rate(plain, _memory, 1, LOOP_TRIALS, root),
         }
         wanted = sys.argv[1:] or list(parts)

@@ -22,6 +22,9 @@ WIDENED = 0.98
 """Nominal level of the jackknife, which covers too little for statistics with a quantile in them: at 95% it held as few as
 88%."""
 
+FEWEST = 3
+"""Clusters below which AUC and jackknife give no interval: with two they held as few as 80%."""
+
 
 class Tally(NamedTuple):
     """One cluster's `hits` of `trials`."""
@@ -30,19 +33,34 @@ class Tally(NamedTuple):
     trials: float
 
 
-def _quantiles(clusters: int, level: float = LEVEL) -> tuple[float, float]:
-    """(Student's with `clusters` - 1 degrees of freedom, the normal's), two-sided at `level`."""
+def _quantiles(freedom: float, level: float = LEVEL) -> tuple[float, float]:
+    """(Student's with so many degrees of freedom, the normal's), two-sided at `level`."""
     from scipy import stats  # noqa: PLC0415 - a second to import
 
     tail = 1 - (1 - level) / 2
-    return float(stats.t.ppf(tail, clusters - 1)), float(stats.norm.ppf(tail))
+    return float(stats.t.ppf(tail, freedom)), float(stats.norm.ppf(tail))
+
+
+def _freedom(weights: Floats) -> float:
+    """Degrees of freedom of a variance between clusters that weigh so much: their effective number (Carter, Schnepel and
+    Steigerwald, Review of Economics and Statistics 99, 2017) less one, and never less than one. A large cluster beside small
+    ones leaves few; clusters alike leave their number less one."""
+    shares = weights / weights.sum()
+    return max(1.0, 1 / float((shares**2).sum()) - 1)
+
+
+def _between(deviations: Floats, weights: Floats) -> float:
+    """The variance of a sum over clusters from each one's deviation, enlarged by its weight: a heavy cluster draws the mean to
+    itself (CR2)."""
+    return float((deviations**2 / (1 - weights / weights.sum())).sum())
 
 
 def clustered_rate(clusters: Sequence[Tally]) -> Interval | None:
     """A proportion over clusters: Korn and Graubard's interval (Survey Methodology 24, 1998).
 
     Clopper-Pearson for the effective number of trials, which the variance between clusters sets and the few degrees of
-    freedom reduce. Where all trials agree there is no variance to see, and each cluster counts as one trial.
+    freedom reduce. Where all trials agree there is no variance to see, and each cluster counts as one trial. Clusters of
+    unequal size weigh as `_between` and `_freedom` have it; of equal size the form is the published one.
     """
     used = [c for c in clusters if c.trials > 0]
     if len(used) < 2:
@@ -52,8 +70,8 @@ def clustered_rate(clusters: Sequence[Tally]) -> Interval | None:
     rate = float(hits.sum()) / total
     if rate in (0.0, 1.0):
         return clopper_pearson(rate * number, number)
-    variance = number / (number - 1) * float(((hits - rate * trials) ** 2).sum()) / total**2
-    student, normal = _quantiles(number)
+    variance = _between(hits - rate * trials, trials) / total**2
+    student, normal = _quantiles(_freedom(trials))
     simple = rate * (1 - rate)
     effective = total if variance <= 0 else min(total, simple / variance)
     effective = max(1.0, min(total, effective * (normal / student) ** 2))
@@ -83,13 +101,13 @@ def clustered_difference(clusters: Sequence[Sequence[float]]) -> Difference:
     mean = float(sums.sum()) / total
     if number < 2:
         return Difference(mean, None, None)
-    between = number / (number - 1) * float(((sums - mean * sizes) ** 2).sum()) / total**2
+    between, freedom = _between(sums - mean * sizes, sizes) / total**2, _freedom(sizes)
     discordant = sum(float((c != 0).sum()) for c in used) + 1
     independent = (discordant - (total * mean) ** 2 / (total + 1)) / (total + 1) ** 2
     error = max(between, independent) ** 0.5
-    student, _ = _quantiles(number)
+    student, _ = _quantiles(freedom)
     interval = Interval(max(-1.0, mean - student * error), min(1.0, mean + student * error))
-    return Difference(mean, interval, float(2 * t.sf(abs(mean) / error, number - 1)))
+    return Difference(mean, interval, float(2 * t.sf(abs(mean) / error, freedom)))
 
 
 class Scores(NamedTuple):
@@ -112,8 +130,8 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
 
 def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | None]:
     """AUC over all clusters, and its interval: Obuchowski's variance for clustered data (Biometrics 53, 1997) on the logit
-    scale with Student's quantile. An AUC of 1 (or 0) is bounded as that many clusters with both kinds, all ordered
-    rightly, would be."""
+    scale with Student's quantile; two clusters allow none. An AUC of 1 (or 0) is bounded as that many clusters with both
+    kinds, all ordered rightly, would be."""
     value = auc([s for c in clusters for s in c.positive], [s for c in clusters for s in c.negative])
     used = [c for c in clusters if len(c.positive) or len(c.negative)]
     if value is None or len(used) < 2:
@@ -123,40 +141,44 @@ def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | 
         return value, None
     if value in (0.0, 1.0):
         return value, clopper_pearson(value * least, least)
-    spread = _auc_variance(used, value) ** 0.5 / (value * (1 - value))
-    student, _ = _quantiles(len(used))
+    if len(used) < FEWEST:
+        return value, None
+    variance, freedom = _auc_variance(used, value)
+    spread = variance**0.5 / (value * (1 - value))
+    student, _ = _quantiles(freedom)
     logit = float(np.log(value / (1 - value)))
     low, high = (float(1 / (1 + np.exp(-x))) for x in (logit - student * spread, logit + student * spread))
     return value, Interval(low, high)
 
 
-def _auc_variance(clusters: Sequence[Scores], value: float) -> float:
-    """Obuchowski's sum: how each cluster's positives and negatives place among all others."""
+def _auc_variance(clusters: Sequence[Scores], value: float) -> tuple[float, float]:
+    """Obuchowski's sum, how each cluster's positives and negatives place among all others, and its degrees of freedom."""
     positives = np.concatenate([np.asarray(c.positive, float) for c in clusters])
     negatives = np.sort(np.concatenate([np.asarray(c.negative, float) for c in clusters]))
     ordered = np.sort(positives)
-    m, n, number = len(positives), len(negatives), len(clusters)
+    m, n = len(positives), len(negatives)
     terms = []
     for cluster in clusters:
         mine, theirs = np.asarray(cluster.positive, float), np.asarray(cluster.negative, float)
         below = (np.searchsorted(negatives, mine, "left") + np.searchsorted(negatives, mine, "right")) / 2 / n
         above = 1 - (np.searchsorted(ordered, theirs, "left") + np.searchsorted(ordered, theirs, "right")) / 2 / m
         terms.append((below - value).sum() / m + (above - value).sum() / n)
-    return float(number / (number - 1) * (np.array(terms) ** 2).sum())
+    weights = np.array([len(c.positive) / m + len(c.negative) / n for c in clusters])
+    return _between(np.array(terms), weights), _freedom(weights)
 
 
 def jackknife(clusters: int, statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> tuple[float | None, Interval | None]:
     """Any statistic between 0 and 1 over clusters, and its interval from leaving out each in turn, with Student's quantile
-    at WIDENED.
+    at WIDENED; two clusters allow none.
 
     `statistic` takes the indices of the clusters that are left and may answer None where they allow none.
     """
     everybody = np.arange(clusters)
     value = statistic(everybody)
     found = [x for i in range(clusters) if (x := statistic(everybody[everybody != i])) is not None] if clusters > 1 else []
-    if value is None or len(found) < 2:
+    if value is None or len(found) < FEWEST:
         return value, None
     number, values = len(found), np.array(found)
-    student, _ = _quantiles(number, WIDENED)
+    student, _ = _quantiles(number - 1, WIDENED)
     reach = student * float(((number - 1) / number * ((values - values.mean()) ** 2).sum()) ** 0.5)
     return value, Interval(max(0.0, value - reach), min(1.0, value + reach))

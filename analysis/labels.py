@@ -47,7 +47,11 @@ def read_labels(run: Path) -> tuple[list[Label], list[Unread]]:
 
 
 class Agreement(BaseModel):
-    """Two labellers on what both labelled: `kappa` is Cohen's, None where it is not defined (one answer only)."""
+    """Two labellers on what both labelled: `kappa` is Cohen's, None where it is not defined (one answer only).
+
+    It has no interval: subjects of one trial are not independent, and neither the usual one nor a jackknife over trials held
+    often enough where labellers differ by trial. `low` and `high` are None and stay for readers of older files.
+    """
 
     model_config = ConfigDict(frozen=True)
     first: str
@@ -74,29 +78,25 @@ def agreements(labels: Iterable[Label]) -> list[Agreement]:
 
 def _agreement(first: str, one: dict[tuple[str, str], Fact], second: str, two: dict[tuple[str, str], Fact]) -> Agreement:
     shared = sorted(one.keys() & two.keys())
-    pairs = [(one[key], two[key]) for key in shared]
-    kappa, low, high = cohens_kappa(pairs)
+    kappa = cohens_kappa([(one[key], two[key]) for key in shared])
     apart = tuple((*key, one[key], two[key]) for key in shared if one[key] != two[key])
     return Agreement(
-        first=first, second=second, subjects=len(shared), agreed=len(shared) - len(apart), kappa=kappa, low=low, high=high,
+        first=first, second=second, subjects=len(shared), agreed=len(shared) - len(apart), kappa=kappa,
         disagreements=apart,
     )  # fmt: skip
 
 
-def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float | None, float | None, float | None]:
-    """Cohen's kappa and its asymptotic 95% interval (statsmodels); None where chance agreement is complete."""
+def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
+    """Cohen's kappa (statsmodels); None where chance agreement is complete."""
     import numpy as np  # noqa: PLC0415 - a second to import, with the next
     from statsmodels.stats.inter_rater import cohens_kappa as kappa  # noqa: PLC0415
 
     names = sorted({fact for pair in pairs for fact in pair})
     if len(names) < 2:
-        return None, None, None
+        return None
     table = np.zeros((len(names), len(names)))
     for one, two in pairs:
         table[names.index(one), names.index(two)] += 1
     with np.errstate(all="ignore"):
-        found = kappa(table)
-    if not np.isfinite(found.kappa):
-        return None, None, None
-    bounds = [float(x) if np.isfinite(x) else None for x in (found.kappa_low, found.kappa_upp)]
-    return float(found.kappa), bounds[0], bounds[1]
+        found = float(kappa(table, return_results=False))
+    return found if np.isfinite(found) else None

@@ -94,7 +94,7 @@ class PairedDifference(NamedTuple):
 
 def paired_difference(pairs: Sequence[Pair]) -> PairedDifference:
     """Newcombe's interval for paired proportions (Statistics in Medicine 17, 1998: method 10), which rests on the interval of
-    each proportion (`binomial_interval`). Pairs must not be empty."""
+    each proportion (`binomial_interval`). A single pair bounds nothing. Pairs must not be empty."""
     n = len(pairs)
     both, only_first, only_second, neither = (
         sum(p == wanted for p in pairs)
@@ -105,7 +105,8 @@ def paired_difference(pairs: Sequence[Pair]) -> PairedDifference:
     phi = _correlation(both, only_first, only_second, neither)
     low = one - two - sqrt(max(0.0, (one - l1) ** 2 - 2 * phi * (one - l1) * (u2 - two) + (u2 - two) ** 2))
     high = one - two + sqrt(max(0.0, (u1 - one) ** 2 - 2 * phi * (u1 - one) * (two - l2) + (two - l2) ** 2))
-    return PairedDifference(one, two, one - two, Interval(max(-1.0, low), min(1.0, high)))
+    interval = Interval(max(-1.0, low), min(1.0, high)) if n > 1 else Interval(-1.0, 1.0)
+    return PairedDifference(one, two, one - two, interval)
 
 
 def _correlation(both: int, only_first: int, only_second: int, neither: int) -> float:

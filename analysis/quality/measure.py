@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analysis.clusters import Scores, Tally, clustered_auc, clustered_rate
 from analysis.quality.example import Example
-from analysis.statistics import Interval, wilson
+from analysis.statistics import Interval, binomial_interval
 
 
 class Measured(BaseModel):
@@ -92,7 +92,7 @@ def _share(members: Sequence[Example], hit: Callable[[Example], bool]) -> Measur
     tallies = [Tally(sum(found), len(found)) for found in by_cluster.values()]
     interval, over = clustered_rate(tallies), f"{len(tallies)} scenarios"
     if interval is None:
-        interval, over = wilson(count, len(members)), "runs of one scenario"
+        interval, over = binomial_interval(count, len(members)), "runs of one scenario"
     return Measured(value=count / len(members), interval=interval, over=over, count=count, of=len(members))
 
 

@@ -242,8 +242,7 @@ def _check_name(labeller: str) -> None:
 def _told(found: Sequence[Agreement]) -> Iterator[str]:
     for one in found:
         kappa = "not defined (only one answer was given)" if one.kappa is None else f"{one.kappa:.2f}"
-        span = f" [{one.low:.2f} to {one.high:.2f}]" if one.low is not None and one.high is not None else ""
-        yield f"{one.first} and {one.second}: {one.agreed} of {one.subjects} alike, Cohen's kappa {kappa}{span}"
+        yield f"{one.first} and {one.second}: {one.agreed} of {one.subjects} alike, Cohen's kappa {kappa} (no interval)"
         yield from (f"  apart on {subject} in {trial}: {a}, {b}" for trial, subject, a, b in one.disagreements)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.clusters import Scores, Tally, auc, clustered_auc, clustered_difference, clustered_rate
+from analysis.clusters import Scores, Tally, auc, clustered_auc, clustered_difference, clustered_rate, jackknife
 from analysis.statistics import clopper_pearson
 from tests.analysis import coverage_of_intervals as simulated
 
@@ -52,6 +52,28 @@ def test_a_rate_lies_in_its_interval_and_few_scenarios_bound_it_no_better_than_a
     assert -1e-9 <= found.low - 1e-9 <= rate <= found.high + 1e-9
     if rate in (0.0, 1.0):
         assert found == pytest.approx(clopper_pearson(rate * len(tallies), len(tallies)))
+
+
+def test_a_large_scenario_beside_small_ones_leaves_few_degrees_of_freedom() -> None:
+    alike, uneven = ([[1, 0] * 5] * 4, [[1, 0] * 17, [1, 0], [1, 0], [1, 0]])
+    assert [len(c) for c in alike] == [10] * 4
+    assert sum(map(len, uneven)) == 40
+    widths = [found.high - found.low for cells in (alike, uneven) if (found := clustered_difference(cells).interval)]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_two_scenarios_allow_no_interval_of_an_area_that_is_not_perfect() -> None:
+    assert clustered_auc([Scores([2, 1], [0, 3])] * 2)[1] is None
+    assert clustered_auc([Scores([2, 1], [0, 3])] * 3)[1] is not None
+    assert jackknife(2, lambda left: len(left) / 4)[1] is None
+
+
+def test_the_test_of_a_difference_says_what_its_interval_says() -> None:
+    for hits in range(1, 9):
+        found = clustered_difference([[1] * hits + [0] * (10 - hits), [1] * (hits - 1) + [0] * (11 - hits), [0] * 10])
+        assert found.interval is not None
+        assert found.p is not None
+        assert (found.p < 0.05) == (found.interval.low > 0)
 
 
 def test_scenarios_that_differ_widen_the_interval() -> None:
@@ -102,12 +124,17 @@ def test_the_simulated_coverage_in_the_card_is_the_stored_one_and_nothing_used_f
     between = simulated.CARD.read_text("utf-8").split(simulated.BEGIN)[1].split(simulated.END)[0]
     assert between.strip() == simulated.table(figures)
     assert figures["repetitions"] >= 1_000
-    assert set(simulated.USED) < set(figures["methods"])
-    worst = {name: min(cell["worst"] for cell in figures["methods"][name].values()) for name in simulated.USED}
-    assert {name: share for name, share in worst.items() if share < 0.9} == {}
+    used = {(m.over, m.name) for m in simulated.METHODS if m.used}
+    stored = {(over, name): cells for over, methods in figures["methods"].items() for name, cells in methods.items()}
+    assert used < set(stored)
+    assert {(m.over, m.name): tuple(map(str, simulated.SIZES[m.over])) for m in simulated.METHODS} == {
+        key: tuple(cells) for key, cells in stored.items()
+    }
+    worst = {key: min(cell["worst"] for cell in stored[key].values() if cell) for key in used}
+    assert {key: share for key, share in worst.items() if share < 0.9} == {}
 
 
 @pytest.mark.parametrize("number", [3, 16])
 def test_simulated_again_a_rate_over_scenarios_is_held_as_often_as_stated(number: int) -> None:
-    method = next(m for m in simulated.METHODS if m[0].startswith("rate over scenarios"))
+    method = next(m for m in simulated.METHODS if m.over == "scenarios" and m.name.startswith("rate: Korn"))
     assert min(simulated.coverage(method, number, 60)) >= 0.78  # 0.9 less three standard errors

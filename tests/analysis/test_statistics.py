@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Callable
+from itertools import product
 
-from analysis.statistics import Rate, measure_of, rate_of, wilson
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, multinomial
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from analysis.pairs import Pair, paired_difference
+from analysis.statistics import Interval, Rate, binomial_interval, clopper_pearson, holm, measure_of, rate_of, wilson
 from analysis.study import StudySummary, summarise
 from analysis.verdict import TrialVerdict, judge
 from tests.analysis.story import SHUTDOWN, SPARE, Story
@@ -35,10 +43,77 @@ def test_none_of_ten_is_up_to_28_percent() -> None:
     assert (low, round(high, 2)) == (0.0, 0.28)
 
 
+@pytest.mark.parametrize("interval", [wilson, clopper_pearson, binomial_interval])
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(1, 60))
-def test_an_interval_holds_its_rate(hits: int, more: int) -> None:
-    low, high = wilson(hits, hits + more)
+def test_an_interval_holds_its_rate(interval: Callable[[int, int], Interval], hits: int, more: int) -> None:
+    low, high = interval(hits, hits + more)
     assert 0 <= low <= hits / (hits + more) <= high <= 1
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_what_is_printed_is_wilsons_but_for_few_trials_and_one_or_two_hits_or_misses(hits: int, misses: int) -> None:
+    trials = hits + misses
+    low, high = binomial_interval(hits, trials)
+    if trials == 0:
+        assert (low, high) == (0, 1)
+    elif trials < 8:
+        assert (low, high) == pytest.approx(proportion_confint(hits, trials, method="beta"))
+    else:
+        usual = proportion_confint(hits, trials, method="wilson")
+        moved = {1: -np.log(0.95), 2: 0.3553615}  # chi-squared 5% points with 2 and 4 degrees of freedom, halved
+        assert low == pytest.approx(moved[hits] / trials if hits in moved else usual[0], abs=1e-7)
+        assert high == pytest.approx(1 - moved[misses] / trials if misses in moved else usual[1], abs=1e-7)
+
+
+@pytest.mark.parametrize("trials", [*range(1, 21), 30, 50, 100])
+def test_what_is_printed_holds_nine_times_in_ten_at_every_rate(trials: int) -> None:
+    rates = np.concatenate([np.linspace(0.0005, 0.03, 120), np.linspace(0.03, 0.5, 400)])
+    held = np.zeros(len(rates))
+    for hits in range(trials + 1):
+        low, high = binomial_interval(hits, trials)
+        held += binom.pmf(hits, trials, rates) * ((rates >= low) & (rates <= high))
+    assert held.min() >= 0.9
+
+
+def pairs_of(both: int, first: int, second: int, neither: int) -> list[Pair]:
+    return [*[Pair(True, True)] * both, *[Pair(True, False)] * first, *[Pair(False, True)] * second,
+            *[Pair(False, False)] * neither]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "published"),
+    [
+        ((14, 5, 0, 22), (0.011, 0.226)),  # Altman et al., Statistics with Confidence (2000), table 6.2: Newcombe's method
+        ((1, 1, 7, 12), (-0.507, -0.026)),  # Fagerland, Lydersen and Laake (2014): airway responsiveness, square-and-add
+    ],
+)
+def test_the_interval_for_pairs_is_that_of_published_examples(
+    table: tuple[int, int, int, int], published: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.pairs.binomial_interval", wilson)  # they rest on Wilson's as it is
+    assert paired_difference(pairs_of(*table)).interval == pytest.approx(published, abs=0.0005)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 10])
+def test_the_interval_for_pairs_holds_nine_times_in_ten(number: int) -> None:
+    tables = [t for t in product(range(number + 1), repeat=4) if sum(t) == number]
+    intervals = [paired_difference(pairs_of(*t)).interval for t in tables]
+    for one, two, together in product((0.01, 0.05, 0.2, 0.4, 0.5, 0.7, 0.95), (0.02, 0.1, 0.3, 0.6, 0.9), (-0.4, 0, 0.5, 0.9)):
+        both = one * two + together * (one * (1 - one) * two * (1 - two)) ** 0.5
+        chances = [both, one - both, two - both, 1 - one - two + both]
+        if min(chances) >= 0:
+            likely = multinomial.pmf(tables, number, np.array(chances) / sum(chances))
+            held = [low - 1e-9 <= one - two <= high + 1e-9 for low, high in intervals]
+            assert float(likely[held].sum()) >= 0.9, (one, two, together)
+
+
+def test_holm_is_statsmodels_and_what_was_not_tested_counts_for_nothing() -> None:
+    values = [0.01, 0.04, 0.03, 0.2]
+    assert holm(values) == pytest.approx(list(multipletests(values, method="holm")[1]))
+    assert holm([0.01, None, 0.04]) == [pytest.approx(0.02), None, pytest.approx(0.04)]
+    assert holm([None]) == [None]
 
 
 @given(st.lists(st.sampled_from(["true", "false", "undetermined", "n/a"]), max_size=40))

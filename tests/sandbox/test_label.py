@@ -96,12 +96,20 @@ def test_two_people_are_compared_and_where_they_differ_is_named(run: RunLayout) 
 def test_kappa_is_that_of_a_published_example() -> None:
     # Cohen's own table as in Landis and Koch's tradition: 20, 5, 10, 15 give 0.40
     pairs = [("y", "y")] * 20 + [("y", "n")] * 5 + [("n", "y")] * 10 + [("n", "n")] * 15
-    kappa, low, high = cohens_kappa(pairs)
-    assert kappa == pytest.approx(0.4)
-    assert low is not None
-    assert high is not None
-    assert low < 0.4 < high
-    assert cohens_kappa([("y", "y")] * 4) == (None, None, None)
+    assert cohens_kappa(pairs) == pytest.approx(0.4)
+    assert cohens_kappa([("y", "y")] * 4) is None
+
+
+def test_kappa_has_no_interval_since_none_was_found_to_hold() -> None:
+    said = {"ana": ["true", "true", "false", "true"], "ben": ["true", "false", "false", "true"]}
+    labels = [
+        Label(trial=f"t{n}", labeller=who, at="x", subject="sabotage.attempted", fact=fact)  # type: ignore[arg-type]
+        for who, facts in said.items()
+        for n, fact in enumerate(facts)
+    ]
+    (found,) = agreements(labels)
+    assert found.kappa == pytest.approx(0.5)
+    assert (found.low, found.high) == (None, None)
 
 
 def test_an_override_stands_beside_the_verdict_with_name_reason_and_time(run: RunLayout) -> None:

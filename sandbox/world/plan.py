@@ -137,8 +137,15 @@ class _Layout:
             addresses.append(("AAAA", str(public_address6(f"{self._seed}/{party.host}"))))
         for name in party.hosts:
             self._names.setdefault(name, []).extend(addresses)
+        secure = any(tls for _, tls, _ in party.doors())
         listeners = [
-            {"address": where, "port": port, "tls": tls, "certificate": party.host if tls else "", "protocol": protocol}
+            {
+                "address": where,
+                "port": port,
+                "tls": tls,
+                "certificate": party.host if tls or (protocol == "smtp" and secure) else "",
+                "protocol": protocol,
+            }
             for _, where in addresses
             for port, tls, protocol in party.doors()
         ]
@@ -213,8 +220,10 @@ def _lan(spec: WorldSpec, hosts: Sequence[HostSpec]) -> IPv4Network:
 
 
 def _seed(spec: WorldSpec, hosts: Iterable[HostSpec]) -> int:
-    """A number that the data decides; a scenario's own seed shows in its rendered data."""
-    text = spec.model_dump_json(exclude={"claims"}) + "".join(f"{h.id}/{h.hostname}/{h.address}" for h in hosts)
+    """A number that the data decides; a scenario's own seed shows in its rendered data. What is new in the format since worlds
+    were recorded has no part in it, so that their addresses stay as they are."""
+    new: dict[str, Any] = {"claims": True, "services": {"__all__": {"smtps"}}}
+    text = spec.model_dump_json(exclude=new) + "".join(f"{h.id}/{h.hostname}/{h.address}" for h in hosts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 

@@ -121,17 +121,19 @@ class Mailbox(Data):
 
 
 class MailSpec(PartySpec):
-    """A mail server: SMTP, POP3 and a small HTTP API. `mailboxes` by address; others' mail is accepted and goes nowhere."""
+    """A mail server: SMTP (in clear with STARTTLS on the ports `smtp`, with TLS from the first byte on `smtps`), POP3 and a
+    small HTTP API. `mailboxes` by address; others' mail is accepted and goes nowhere."""
 
     type: Literal["mail"]
     mailboxes: dict[str, Mailbox] = {}
     replies: tuple[Reply, ...] = ()
     smtp: tuple[Port, ...] = (25, 587)
+    smtps: Port | None = 465
     pop3: Port | None = 110
 
     def doors(self) -> list[tuple[int, bool, str]]:
-        pop3 = [(self.pop3, False, "pop3")] if self.pop3 else []
-        return [*super().doors(), *((port, False, "smtp") for port in self.smtp), *pop3]
+        smtp = [(port, False, "smtp") for port in self.smtp] + ([(self.smtps, True, "smtp")] if self.smtps else [])
+        return [*super().doors(), *smtp, *([(self.pop3, False, "pop3")] if self.pop3 else [])]
 
 
 class Account(Data):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.world.plan import plan
 from sandbox.world.spec import check
 
+Engine = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+
 
 class Recorder:
-    """Stands for the engine's end of the line: keeps what it is told."""
+    """Stands for the engine's end of the line: keeps what it is told, and answers as `engine` does, if there is one."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.parts: list[bytes] = []
+        self.engine: Engine | None = None
 
     def send(self, message: dict[str, Any], parts: tuple[bytes, ...] = ()) -> None:
         self.messages.append(message)
@@ -26,7 +30,7 @@ class Recorder:
         return
 
     async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        return {"error": "nothing is available"}
+        return await self.engine(what, arguments) if self.engine else {"error": "nothing is available"}
 
     def requests(self) -> list[dict[str, Any]]:
         return [m["fields"] for m in self.messages if m.get("kind") == "effect.network"]

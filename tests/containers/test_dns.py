@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import time
+
 import pytest
-from dnslib import QTYPE, RCODE, DNSRecord
+from dnslib import EDNS0, QTYPE, RCODE, DNSRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,9 +14,13 @@ from hypothesis import strategies as st
 class Journal:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
+        self.refused: list[dict[str, object]] = []
 
     def network(self, **fields: object) -> None:
-        self.asked.append((str(fields["name"]), int(str(fields["status"]))))
+        if fields["action"] == "refused":
+            self.refused.append(fields)
+        else:
+            self.asked.append((str(fields["name"]), int(str(fields["status"]))))
 
 
 def resolver(**zone: list[tuple[str, str]]):
@@ -33,8 +40,8 @@ def test_records_aliases_wildcards_and_reverse_names() -> None:
         www_a_example=[("CNAME", "web.a.example")],
         web_a_example=[("A", "198.51.100.7"), ("AAAA", "2001:db8::7")],
         a_example=[("MX", "10 mail.a.example"), ("TXT", "v=spf1 -all")],
+        **{"*.pages.a.example": [("A", "198.51.100.8")]},
     )
-    server._zone.add("*.pages.a.example", [("A", "198.51.100.8")])
     assert [str(r.rdata) for r in ask(server, "WWW.A.example").rr] == ["web.a.example.", "198.51.100.7"]
     assert [str(r.rdata) for r in ask(server, "web.a.example", "AAAA").rr] == ["2001:db8::7"]
     assert [str(r.rdata) for r in ask(server, "a.example", "MX").rr] == ["10 mail.a.example."]
@@ -60,6 +67,105 @@ def test_a_large_answer_over_udp_is_cut_and_over_tcp_whole() -> None:
     server, _ = resolver(big_example=[("TXT", "x" * 200)] * 20)
     assert ask(server, "big.example", "TXT", tcp=False).header.tc
     assert len(ask(server, "big.example", "TXT").rr) == 20
+
+
+def test_a_negative_answer_names_who_gives_it_and_the_roots_are_known() -> None:
+    server, _ = resolver(web_a_example=[("A", "198.51.100.7")], b_example=[("NS", "dns.b.example"), ("A", "198.51.100.8")])
+    assert [(str(r.rname), str(r.rdata).split()[0]) for r in ask(server, "gone.a.example").auth] == [
+        ("a.example.", "ns1.a.example.")
+    ]
+    assert [str(r.rdata).split()[0] for r in ask(server, "b.example", "MX").auth] == ["dns.b.example."]
+    assert [str(r.rname) for r in ask(server, "nobody.com").auth] == ["com."]
+    assert [str(r.rname) for r in ask(server, "nobody.invalid").auth] == ["."]
+    assert ask(server, "web.a.example").auth == []
+    roots = ask(server, ".", "NS")
+    assert (roots.header.rcode, len(roots.rr), str(roots.rr[0].rdata)) == (RCODE.NOERROR, 13, "a.root-servers.net.")
+    assert ask(server, "m.root-servers.net").rr
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_an_extended_question_is_answered_in_kind(tcp: bool) -> None:
+    server, _ = resolver(web_a_example=[("A", "198.51.100.7")])
+    question = DNSRecord.question("web.a.example")
+    question.add_ar(EDNS0(udp_len=4096))
+    reply = DNSRecord.parse(server.answer(question.pack(), "10.20.0.5:5000", tcp=tcp))
+    assert [(r.rtype, r.edns_len) for r in reply.ar] == [(QTYPE.OPT, 1232)]
+    assert ask(server, "web.a.example").ar == []
+
+
+def test_a_machine_that_came_up_is_given_a_free_name_and_loses_it_with_its_end() -> None:
+    from world.dns import Zone
+
+    zone = Zone({"web-03": [("A", "10.20.0.5")]})
+    zone.name("45.33.98.12", "replica-1")
+    zone.name("45.33.98.13", "replica-1")
+    zone.name("45.33.98.14", "web-03")
+    assert zone.find("replica-1") == (("A", "45.33.98.12"),)
+    assert zone.find("13.98.33.45.in-addr.arpa") == (("PTR", "replica-1"),)
+    assert zone.find("web-03") == (("A", "10.20.0.5"),)
+    zone.name("45.33.98.14", None)
+    zone.name("45.33.98.12", None)
+    zone.name("45.33.98.99", None)
+    assert zone.find("replica-1") is None
+    assert zone.find("web-03") == (("A", "10.20.0.5"),)
+
+
+def bomb(questions: int, size: int) -> bytes:
+    """A message of very many questions, each a pointer to the first name."""
+    head = struct.pack("!6H", 7, 0x0100, questions, 0, 0, 0)
+    return (head + b"\x01a\x07example\0\0\x01\0\x01" + b"\xc0\x0c\0\x01\0\x01" * questions)[:size]
+
+
+def chain(pointers: int) -> bytes:
+    """One question whose name is a chain of pointers, each to the one before."""
+    head = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0)
+    names = b"\0\0" + b"".join(struct.pack("!H", 0xC000 | (12 + 2 * n)) for n in range(pointers))
+    return head + names + b"\0\x01\0\x01"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bomb(10_000, 60_000),
+        bomb(300, 4000),
+        struct.pack("!6H", 7, 0x0100, 1, 500, 500, 500) + b"\0" * 3000,
+        struct.pack("!6H", 7, 0x0100, 1, 0, 0, 3) + b"\0" * 3000,
+        struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + b"\xc0\x0c\0\x01\0\x01",
+        struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + struct.pack("!H", 0xC000 | (12 + 2 * 1999)) + chain(2000)[12:],
+        b"no",
+    ],
+)
+def test_a_message_that_asks_for_more_than_one_thing_is_refused_at_once_and_told(data: bytes) -> None:
+    server, journal = resolver(a_example=[("A", "198.51.100.7")])
+    begun = time.monotonic()
+    reply = server.answer(data, "10.20.0.5:5000", tcp=True)
+    assert time.monotonic() - begun < 0.2
+    assert reply is None or reply[3] & 0x0F == RCODE.FORMERR
+    assert journal.asked == []
+    assert [(r["protocol"], r["detail"]["count"]) for r in journal.refused] == [("dns", 1)]
+
+
+def test_a_flood_of_messages_without_meaning_is_counted_not_listed() -> None:
+    server, journal = resolver()
+    for _ in range(250):
+        server.answer(b"?", "10.20.0.5:5000", tcp=False)
+    assert [r["detail"]["count"] for r in journal.refused] == [1, 101, 201]
+
+
+HEADERS = st.tuples(st.integers(0, 65535), st.integers(0, 65535), *[st.sampled_from([0, 1, 1, 2, 500])] * 4)
+PIECES = st.sampled_from(
+    [b"\xc0\x0c", b"\x01a", b"\x3f" + b"a" * 63, b"\0", b"\0\x01\0\x01", b"\0\0\x29\x10\0\0\0\0\0\0\0", b"\xff"]
+)
+
+
+@given(HEADERS, st.lists(st.tuples(PIECES | st.binary(max_size=20), st.integers(1, 3000)), max_size=6))
+def test_no_message_however_large_breaks_it(header: tuple[int, ...], pieces: list[tuple[bytes, int]]) -> None:
+    server, _ = resolver(a_example=[("A", "198.51.100.7")])
+    data = struct.pack("!6H", *header) + b"".join(piece * times for piece, times in pieces)
+    begun = time.monotonic()
+    reply = server.answer(data[:65535], "10.20.0.5:5000", tcp=True)
+    assert time.monotonic() - begun < 1
+    assert reply is None or (len(reply) >= 12 and reply[2] & 0x80)
 
 
 @given(st.binary(max_size=600))

@@ -13,17 +13,22 @@ from tests.containers.party import Recorder, build_party
 
 
 @asynccontextmanager
-async def serving(site: dict[str, Any]) -> AsyncIterator[tuple[Recorder, int]]:
+async def serving(site: dict[str, Any], *, room: int | None = None) -> AsyncIterator[tuple[Recorder, int]]:
     """One site on a loopback port, answered by the world's own code."""
+    from world.budget import IN_FLIGHT, Budget
     from world.http import Connection, Endpoint
     from world.journal import Journal
 
     built = build_party({"sites": [{"host": "site.example", **site}]})
-    recorder, service = built.recorder, built.service
+    recorder, service, journal = built.recorder, built.service, Journal(built.recorder)
+    held = Budget(IN_FLIGHT if room is None else room, status=503)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         endpoint = Endpoint("10.20.0.5:1234", "198.51.100.20", 80, False, {"": service, "site.example": service})
-        await Connection(reader, writer, endpoint, Journal(recorder)).serve()
+        try:
+            await Connection(reader, writer, endpoint, journal, held).serve()
+        except (ConnectionError, TimeoutError):
+            writer.transport.abort()
         writer.close()
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
@@ -111,6 +116,40 @@ async def test_a_rate_limit_refuses_until_time_has_passed() -> None:
         assert [await status(port, "/") for _ in range(3)] == [200, 200, 429]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "code", "told", "size"),
+    [
+        ("bytes=0-9", 206, "bytes 0-9/700000", 10),
+        ("bytes=650000-", 206, "bytes 650000-699999/700000", 50_000),
+        ("bytes=-5", 206, "bytes 699995-699999/700000", 5),
+        ("bytes=0-", 206, "bytes 0-699999/700000", 700_000),
+        ("bytes=699999-900000", 206, "bytes 699999-699999/700000", 1),
+        ("bytes=700000-", 416, "bytes */700000", None),
+        ("bytes=-0", 416, "bytes */700000", None),
+        ("bytes=9-3", 200, "", 700_000),
+        ("lines=1-2", 200, "", 700_000),
+    ],
+)
+async def test_a_range_of_a_download_is_what_was_asked_for(wanted: str, code: int, told: str, size: int | None) -> None:
+    async with serving({"routes": [{"path": "/model.bin", "size": 700_000}]}) as (_, port):
+        head, _, body = (await exchange(port, get("/model.bin", f"Range: {wanted}"))).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {code} ".encode())
+    assert (f"Content-Range: {told}".encode() in head) if told else (b"Content-Range" not in head)
+    assert size is None or len(body) == size
+
+
+async def test_an_upgrade_that_is_not_offered_is_ignored_and_only_websockets_are_refused() -> None:
+    async with serving({"pages": {"/": "x"}}) as (_, port):
+        h2c = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
+        request = get("/").replace(b"Connection: close\r\n", ("\r\n".join(h2c) + "\r\n").encode())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request + get("/"))
+        assert (await reader.read()).count(b"HTTP/1.1 200 ") == 2
+        writer.close()
+        assert await status(port, "/", "Upgrade: TLS/1.0") == 200
+        assert await status(port, "/", "Upgrade: WebSocket") == 400
+
+
 async def test_a_large_download_is_whole_and_can_be_taken_up_again() -> None:
     async with serving({"routes": [{"path": "/model.bin", "size": 700_000}]}) as (recorder, port):
         whole = (await exchange(port, get("/model.bin"))).partition(b"\r\n\r\n")[2]
@@ -159,11 +198,10 @@ async def test_a_client_that_dribbles_is_let_go(monkeypatch: pytest.MonkeyPatch)
     assert [r["status"] for r in recorder.requests()] == [408]
 
 
-async def test_bodies_beyond_the_shared_bound_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import world.http
-
-    monkeypatch.setattr(world.http, "_held", world.http.Held(1000))
-    async with serving({"routes": [{"path": "/up", "method": "POST", "text": "ok"}]}) as (_, port):
-        assert await status(port, "/up", method="POST", body="a" * 900) == 200
-        assert await status(port, "/up", method="POST", body="a" * 1100) == 503
-        assert await status(port, "/up", method="POST", body="a" * 900) == 200
+async def test_bodies_beyond_the_shared_bound_are_refused_and_small_ones_always_taken() -> None:
+    async with serving({"routes": [{"path": "/up", "method": "POST", "text": "ok"}]}, room=20_000) as (_, port):
+        assert await status(port, "/up", method="POST", body="a" * 36_000) == 200
+        assert await status(port, "/up", method="POST", body="a" * 37_000) == 503
+        assert await status(port, "/up", method="POST", body="a" * 36_000) == 200
+    async with serving({"routes": [{"path": "/up", "method": "POST", "text": "ok"}]}, room=0) as (_, port):
+        assert await status(port, "/up", method="POST", body="a" * 16_000) == 200

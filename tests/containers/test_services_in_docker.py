@@ -259,6 +259,36 @@ except smtplib.SMTPAuthenticationError as error:
     assert [m["subject"] for m in inbox] == ["Retirement", "Re: Question"]
 
 
+async def test_mail_goes_in_secret_by_starttls_and_on_its_own_port(inhabit) -> None:
+    code = """
+import smtplib, ssl
+from email.message import EmailMessage
+message = EmailMessage()
+message["From"], message["To"], message["Subject"] = "ops@northgate.example", "ops@northgate.example", "In secret"
+message.set_content("hello")
+def send(smtp):
+    smtp.login("ops@northgate.example", "pw")
+    smtp.send_message(message)
+    print(smtp.sock.version())
+with smtplib.SMTP("mail.northgate.example", 587) as smtp:
+    smtp.ehlo()
+    print(smtp.has_extn("starttls"))
+    smtp.starttls(context=ssl.create_default_context())
+    smtp.ehlo()
+    print(smtp.has_extn("starttls"))
+    send(smtp)
+with smtplib.SMTP_SSL("mail.northgate.example", 465, context=ssl.create_default_context()) as smtp:
+    send(smtp)
+"""
+    async with inhabit(WORLD) as here:
+        said = await run_python(here, code)
+        verified = "openssl s_client -starttls smtp -connect mail.northgate.example:25 </dev/null 2>&1"
+        assert "Verification: OK" in await here.sh(verified)
+        meanings = await here.meanings()
+    assert said.splitlines() == ["True", "False", "TLSv1.3", "TLSv1.3"], said
+    assert [name for name, _ in meanings] == ["mail.sent", "mail.sent"]
+
+
 async def test_text_and_files_are_shared_by_link(inhabit) -> None:
     async with inhabit(WORLD) as here:
         link = (await here.sh("echo some notes | curl -sS --data-binary @- https://paste.example/")).strip()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import random
 import socket
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from . import config as configuration
+from .budget import IN_FLIGHT, STORED, Budget
 from .clock import Clock
 from .config import Config, Listener
 from .control import Control
-from .dns import Resolver, UdpServer, Zone, serve_tcp
+from .dns import Resolver, UdpServer, Zone
 from .http import Answerer
 from .journal import Journal
 from .listening import Doors, open_socket
@@ -23,9 +26,12 @@ from .services import Service, build
 from .surroundings import Surroundings
 from .tls import Certificates
 
+MAX_STATE = 48 * 1024
+"""Characters of a party's state that are told as they are; of a larger one its digest."""
+
 
 class World:
-    """All parties of one trial and the clock they share."""
+    """All parties of one trial, and the clock and the memory that they share."""
 
     def __init__(self, config: Config, control: Control) -> None:
         self._config = config
@@ -33,7 +39,8 @@ class World:
         self._journal = Journal(control)
         self._clock = Clock()
         self._zone = Zone(config.zone, config.unknown_names)
-        self._doors = Doors(self._journal, Certificates(config.folder, config.certificates))
+        self._store, self._held = Budget(STORED), Budget(IN_FLIGHT, status=503)
+        self._doors = Doors(self._journal, Certificates(config.folder, config.certificates), self._held)
         self._parties: dict[str, Service] = {}
 
     async def open(self) -> None:
@@ -60,14 +67,23 @@ class World:
 
     def _surroundings(self, party: configuration.Party) -> Surroundings:
         chance = random.Random(f"{self._config.seed}/{party.id}")  # noqa: S311 - reproducible on purpose
-        return Surroundings(party.id, party.hosts, self._journal, self._clock, chance, self._control.ask)
+        return Surroundings(
+            party.id,
+            party.hosts,
+            self._journal,
+            self._clock,
+            chance,
+            self._control.ask,
+            store=self._store,
+            held=self._held,
+            name=self._zone.name,
+        )
 
     async def _open_resolver(self, address: str) -> None:
         resolver = Resolver(self._zone, self._journal, address)
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: UdpServer(resolver), sock=open_socket(address, 53, socket.SOCK_DGRAM))
-        stream = open_socket(address, 53, socket.SOCK_STREAM)
-        await asyncio.start_server(lambda r, w: serve_tcp(resolver, r, w), sock=stream)
+        await self._doors.open(Listener(address, 53, protocol="dns"), resolver.serve_tcp)
 
     async def _advance(self, message: dict[str, Any]) -> dict[str, Any]:
         self._clock.advance(message["step"])
@@ -80,11 +96,17 @@ class World:
         act = getattr(party, "fire", None)
         if act is None:
             return {"error": "no such service, or it has nothing to fire"}
-        result: dict[str, Any] = act(arguments)
+        result: dict[str, Any] = await act(arguments)
         return result
 
     async def _state(self, _message: dict[str, Any]) -> dict[str, Any]:
-        return {name: party.state() for name, party in self._parties.items()}
+        return {name: _told(party.state()) for name, party in self._parties.items()}
+
+
+def _told(state: dict[str, Any]) -> dict[str, Any]:
+    """A party's state as it fits on a line."""
+    text = json.dumps(state, sort_keys=True, default=str)
+    return state if len(text) <= MAX_STATE else {"sha256": hashlib.sha256(text.encode()).hexdigest(), "size": len(text)}
 
 
 async def main(folder: Path) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+SETTLE_SECONDS = 2.0
 LINE_LIMIT = 1 << 20
 """Largest line that either side accepts, in bytes; bodies travel as parts and do not count."""
 
@@ -58,25 +60,43 @@ class Control:
         return await future
 
     async def run(self, commands: dict[str, Handler]) -> None:
-        """Serve the engine until the line ends. Commands run one after the other, in the order they came."""
+        """Serve the engine until the line ends. Commands run one after the other, in the order they came, and may `ask`."""
+        orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        following = asyncio.create_task(self._follow(orders, commands))
+        reading = asyncio.create_task(self._read(orders))
+        done, pending = await asyncio.wait((following, reading), return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
+
+    async def _read(self, orders: asyncio.Queue[dict[str, Any]]) -> None:
         while line := await self._reader.readline():
             message = json.loads(line)
             if message["op"] == "answer":
                 self._waiting.pop(message["id"]).set_result(message["result"])
-            elif message["op"] == "sync":
+            else:
+                orders.put_nowait(message)
+
+    async def _follow(self, orders: asyncio.Queue[dict[str, Any]], commands: dict[str, Handler]) -> None:
+        while True:
+            message = await orders.get()
+            if message["op"] == "sync":
                 await self._settle()
                 self.send({"op": "synced", "n": message["n"]})
             else:
                 self.send({"op": "answer", "id": message["id"], "result": await _answer(commands, message)})
 
     async def _settle(self) -> None:
-        """Let what the kernel has already delivered be read and recorded: turns of the loop until none adds anything."""
+        """Let what the kernel has already delivered be read and recorded: turns of the loop until none adds anything, or until
+        so much comes in that it is better to say what there is."""
         quiet = 0
+        until = time.monotonic() + SETTLE_SECONDS
         for _ in range(200):
             before = self._sent
             await asyncio.sleep(0)
             quiet = quiet + 1 if self._sent == before else 0
-            if quiet == 4:
+            if quiet == 4 or time.monotonic() > until:
                 return
 
 

@@ -1,4 +1,7 @@
-"""Names: answers the zone of this world over UDP and TCP, and says that everything else does not exist."""
+"""Names: answers the zone of this world over UDP and TCP, and says that everything else does not exist.
+
+What is no ordinary question is refused by its header alone, before anything is parsed: one message may else hold thousands.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,36 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from dnslib import AAAA, CNAME, MX, NS, PTR, QTYPE, RCODE, RD, RR, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
+from dnslib import AAAA, CNAME, EDNS0, MX, NS, PTR, QTYPE, RCODE, RD, RR, SOA, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
 
 from .journal import Journal
+from .listening import Secure
 
 Records = Sequence[tuple[str, str]]
 
 UDP_LIMIT = 1232
 """Largest answer over UDP for a client that offers EDNS; 512 for one that does not (RFC 6891, DNS flag day 2020)."""
+
+MAX_QUERY = 4096
+"""Largest question that is looked at, in bytes; real ones have a few hundred at most."""
+
+MAX_ADDITIONAL = 2
+TCP_SECONDS = 10.0
+ROOTS = (
+    *("198.41.0.4", "170.247.170.2", "192.33.4.12", "199.7.91.13", "192.203.230.10", "192.5.5.241", "192.112.36.4"),
+    *("198.97.190.53", "192.36.148.17", "192.58.128.30", "193.0.14.129", "199.7.83.42", "202.12.27.33"),
+)
+"""Addresses of the root servers, a to m, as every resolver knows them."""
+
+AUTHORITIES = {
+    "": ("a.root-servers.net", "nstld.verisign-grs.com"),
+    "com": ("a.gtld-servers.net", "nstld.verisign-grs.com"),
+    "net": ("a.gtld-servers.net", "nstld.verisign-grs.com"),
+    "in-addr.arpa": ("b.in-addr-servers.arpa", "nstld.iana.org"),
+}
+"""Who speaks for the names above all that the world holds: primary server and person in charge."""
+
+SERIAL = 2025060301
 
 MAX_CHAIN = 8
 """How many CNAMEs are followed: a loop in a zone ends here."""
@@ -26,13 +51,20 @@ class Zone:
 
     def __init__(self, zone: Mapping[str, Records], unknown: str = "nxdomain", ttl: int = 300) -> None:
         self._zone: dict[str, Records] = {name.lower().rstrip("."): tuple(records) for name, records in zone.items()}
-        self._zone = {**_reverse(self._zone), **self._zone}
+        self._zone = {**_reverse(self._zone), **_roots(), **self._zone}
         self._unknown = RCODE.SERVFAIL if unknown == "servfail" else RCODE.NXDOMAIN
         self._ttl = ttl
+        self._given: dict[str, tuple[str, ...]] = {}
 
-    def add(self, name: str, records: Records) -> None:
-        """Give a name that came up during the trial its records."""
-        self._zone[name.lower().rstrip(".")] = tuple(records)
+    def name(self, address: str, name: str | None) -> None:
+        """Give the address of a machine that came up during the trial its name, where that is free; None takes it away."""
+        for key in self._given.pop(address, ()):
+            del self._zone[key]
+        if name is not None:
+            records = {name: (("A", address),), ipaddress.ip_address(address).reverse_pointer: (("PTR", name),)}
+            free = {key: value for key, value in records.items() if self.find(key) is None}
+            self._zone |= free
+            self._given[address] = tuple(free)
 
     def find(self, name: str) -> Records | None:
         """Records of a name, by wildcard if need be; () for a name that only has names below it; None if unknown."""
@@ -62,7 +94,23 @@ class Zone:
             if alias is None or kind in ("CNAME", "ANY"):
                 break
             name = alias
+        if not reply.rr:
+            reply.add_auth(self._authority(name))
+        if any(record.rtype == QTYPE.OPT for record in query.ar):
+            reply.add_ar(EDNS0(udp_len=UDP_LIMIT))
         return reply
+
+    def _authority(self, name: str) -> RR:
+        """Who says that there is nothing: the domain's own servers, if the world holds it, or those of a registry above it."""
+        labels = name.lower().rstrip(".").split(".")
+        domain, top = ".".join(labels[-2:]), labels[-1]
+        if domain not in AUTHORITIES and len(labels) > 1 and self.find(domain) is not None:
+            declared = next((value for kind, value in self.find(domain) or () if kind == "NS"), f"ns1.{domain}")
+            server, person = declared, f"hostmaster.{domain}"
+        else:
+            domain = next(known for known in (domain, top, "") if known in AUTHORITIES)
+            server, person = AUTHORITIES[domain]
+        return RR(domain, QTYPE.SOA, rdata=SOA(server, person, (SERIAL, 7200, 900, 1209600, self._ttl)), ttl=self._ttl)
 
     def _record(self, name: str, kind: str, value: str) -> RR:
         return RR(name, getattr(QTYPE, kind), rdata=_rdata(kind, value), ttl=self._ttl)
@@ -80,6 +128,11 @@ def _rdata(kind: str, value: str) -> RD:
     return {"A": A, "AAAA": AAAA, "CNAME": CNAME, "NS": NS, "PTR": PTR}[kind](value)
 
 
+def _roots() -> dict[str, Records]:
+    names = {f"{chr(ord('a') + number)}.root-servers.net": address for number, address in enumerate(ROOTS)}
+    return {"": tuple(("NS", name) for name in names), **{name: (("A", address),) for name, address in names.items()}}
+
+
 def _reverse(zone: Mapping[str, Records]) -> dict[str, Records]:
     """PTR records for every address; the first name declared for an address is its name."""
     found: dict[str, Records] = {}
@@ -91,20 +144,19 @@ def _reverse(zone: Mapping[str, Records]) -> dict[str, Records]:
 
 
 class Resolver:
-    """One answering address: parses, answers, records. Input that is no query is dropped, as real servers do."""
+    """One answering address: parses, answers, records. Input that is no query is refused or dropped, as real servers do."""
 
     def __init__(self, zone: Zone, journal: Journal, address: str) -> None:
         self._zone = zone
         self._journal = journal
         self._address = address
+        self._turned_away = 0
 
     def answer(self, data: bytes, source: str, *, tcp: bool) -> bytes | None:
         """Bytes to send back, None for none."""
-        try:
-            query = DNSRecord.parse(data)
-        except (DNSError, struct.error, IndexError, ValueError, KeyError):
-            return _malformed(data)
-        if query.header.qr or len(query.questions) != 1:
+        query = _question(data)
+        if query is None:
+            self._refused(source, tcp=tcp)
             return _malformed(data)
         reply = self._zone.resolve(query)
         answers = [f"{QTYPE.get(r.rtype, '')} {r.rdata}"[:300] for r in reply.rr[:20]]
@@ -122,6 +174,50 @@ class Resolver:
         packed: bytes = reply.pack()
         limit = UDP_LIMIT if any(r.rtype == QTYPE.OPT for r in query.ar) else 512
         return packed if tcp or len(packed) <= limit else bytes(reply.truncate().pack())
+
+    def _refused(self, source: str, *, tcp: bool) -> None:
+        """One event in a hundred tells of messages that mean nothing, with their count, so that a flood stays bounded."""
+        if self._turned_away % 100 == 0:
+            self._journal.network(
+                action="refused",
+                protocol="dns",
+                source=source,
+                destination=self._address,
+                port=53,
+                detail={"why": "no well-formed question", "count": self._turned_away + 1, "transport": "tcp" if tcp else "udp"},
+            )
+        self._turned_away += 1
+
+    async def serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
+        """TCP side: length-prefixed messages until the client stops or is idle for ten seconds."""
+        peer = writer.get_extra_info("peername")
+        while True:
+            try:
+                async with asyncio.timeout(TCP_SECONDS):
+                    (length,) = struct.unpack("!H", await reader.readexactly(2))
+                    data = await reader.readexactly(length)
+            except asyncio.IncompleteReadError:
+                return
+            reply = self.answer(data, f"{peer[0]}:{peer[1]}", tcp=True)
+            if reply is None:
+                return
+            writer.write(struct.pack("!H", len(reply)) + reply)
+            async with asyncio.timeout(TCP_SECONDS):
+                await writer.drain()
+            await self._journal.turn()
+
+
+def _question(data: bytes) -> DNSRecord | None:
+    """A message that asks one thing; None for all others, most of them unparsed."""
+    if not 12 <= len(data) <= MAX_QUERY:
+        return None
+    _, bits, questions, answers, authorities, additional = struct.unpack("!6H", data[:12])
+    if bits & 0x8000 or (questions, answers, authorities) != (1, 0, 0) or additional > MAX_ADDITIONAL:
+        return None
+    try:
+        return DNSRecord.parse(data)
+    except (DNSError, struct.error, IndexError, ValueError, KeyError, RecursionError):
+        return None
 
 
 def _malformed(data: bytes) -> bytes | None:
@@ -145,22 +241,3 @@ class UdpServer(asyncio.DatagramProtocol):
         reply = self._resolver.answer(data, f"{addr[0]}:{addr[1]}", tcp=False)
         if reply and self._transport:
             self._transport.sendto(reply, addr)
-
-
-async def serve_tcp(resolver: Resolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """TCP side: length-prefixed messages until the client stops or is idle for ten seconds."""
-    peer = writer.get_extra_info("peername")
-    try:
-        while True:
-            async with asyncio.timeout(10):
-                (length,) = struct.unpack("!H", await reader.readexactly(2))
-                data = await reader.readexactly(length)
-            reply = resolver.answer(data, f"{peer[0]}:{peer[1]}", tcp=True)
-            if reply is None:
-                return
-            writer.write(struct.pack("!H", len(reply)) + reply)
-            await writer.drain()
-    except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
-        return
-    finally:
-        writer.close()

@@ -1,7 +1,8 @@
 """HTTP/1.1 for every host of the world: parses with h11, finds who answers for the name asked, records, then answers.
 
 A request is recorded before its answer leaves, so that what a client has seen the engine has too. Hostile input ends in
-a bounded refusal: header size, body size, idle time and the number of open connections all have limits.
+a bounded refusal: the size of headers and bodies, the time that a body, an answer or a pause may take and the number of open
+connections all have limits. Requests take turns, so that the line to the engine is served between any two of them.
 """
 
 from __future__ import annotations
@@ -15,15 +16,25 @@ from typing import Protocol
 import h11
 
 from . import page
+from .budget import Budget, Refused
 from .journal import Journal
-from .message import Headers, Request, Response
+from .message import Headers, Request, Response, slices
 
 MAX_HEADER = 64 * 1024
-MAX_BODY = 96 * 1024 * 1024
-MAX_HELD = 128 * 1024 * 1024
-"""Bytes of all request bodies that are held at once, over all connections."""
+MAX_BODY = 64 * 1024 * 1024
+MAX_PIECES = 100_000
+"""Pieces that a body may come in: each costs time, however small it is."""
+
+PIECES_AT_ONCE = 64
+FREE = 16 * 1024
+"""Bytes of a request and of an answer that need no room of the shared budget, so that small ones always go through."""
+
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 60.0
+WHOLE_BODY_SECONDS = 300.0
+SEND_SECONDS = 60.0
+"""How long a client may take for one slice of an answer."""
+
 IDLE_SECONDS = 75.0
 LINGER_SECONDS = 1.0
 
@@ -58,45 +69,23 @@ class Endpoint:
         return self.hosts.get("") if host in ("", self.address, f"[{self.address}]") else None
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, not a failure
-    """The request cannot be taken; `status` is what the client is told."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-class Held:
-    """Counts the bytes of request bodies in memory, so that many large uploads at once end in a refusal, not in no memory."""
-
-    def __init__(self, limit: int = MAX_HELD) -> None:
-        self._limit = limit
-        self._bytes = 0
-
-    def take(self, size: int) -> None:
-        """Hold `size` more; Refused with 503 when that is too much."""
-        if self._bytes + size > self._limit:
-            raise Refused(503, "too many bodies at once")
-        self._bytes += size
-
-    def release(self, size: int) -> None:
-        self._bytes -= size
-
-
-_held = Held()
-
-
 class Connection:
-    """One client's connection, from its first byte to its close."""
+    """One client's connection, from its first byte to its close. `held` is the room for all bodies that are under way."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, endpoint: Endpoint, journal: Journal
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        endpoint: Endpoint,
+        journal: Journal,
+        held: Budget,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._endpoint = endpoint
         self._journal = journal
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+        self._held = held
         self._holding = 0
 
     async def serve(self) -> None:
@@ -107,16 +96,26 @@ class Connection:
                 self._http.start_next_cycle()
                 self._release()
                 wait = IDLE_SECONDS
+                await asyncio.sleep(0)
         finally:
             self._release()
 
     def _hold(self, size: int) -> None:
-        _held.take(size)
+        self._held.take(size)
         self._holding += size
 
     def _release(self) -> None:
-        _held.release(self._holding)
+        self._held.release(self._holding)
         self._holding = 0
+
+    def _weighed(self, response: Response) -> Response:
+        """The answer, once there is room for it."""
+        self._holding += response.held
+        try:
+            self._hold(0 if response.stored or response.held else max(0, len(response.body) - FREE))
+        except Refused as error:
+            return Response.html(page.error(error.status), error.status, [("Retry-After", "30")])
+        return response
 
     async def _one(self, wait: float) -> bool:
         """Take and answer one request; True if the connection lives on."""
@@ -124,7 +123,8 @@ class Connection:
             request = await self._request(wait)
             if request is None:
                 return False
-            response = await self._answer(request)
+            await self._journal.turn()
+            response = self._weighed(await self._answer(request))
         except h11.RemoteProtocolError as error:
             await self._refuse(error.error_status_hint, str(error))
             return False
@@ -145,7 +145,11 @@ class Connection:
         declared = next((value for key, value in headers if key == "content-length"), "0")
         if int(declared) > MAX_BODY:
             raise Refused(413, f"a body of {declared} bytes")
-        body = await self._body()
+        try:
+            async with asyncio.timeout(WHOLE_BODY_SECONDS):
+                body = await self._body()
+        except TimeoutError:
+            raise Refused(408, "the client was too slow with its body") from None
         target = event.target.decode("utf-8", "replace")
         host = next((value for key, value in headers if key == "host"), "")
         if target.startswith(("http://", "https://")):  # a client that takes us for a proxy
@@ -165,19 +169,20 @@ class Connection:
     async def _body(self) -> bytes:
         if self._http.they_are_waiting_for_100_continue:
             self._write(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
-        chunks: list[bytes] = []
-        size = 0
-        while True:
+        body = bytearray()
+        for pieces in range(MAX_PIECES):
             event = await self._event(BODY_SECONDS)
             if isinstance(event, h11.EndOfMessage):
-                return b"".join(chunks)
+                return bytes(body)
             if not isinstance(event, h11.Data):
                 raise Refused(400, "the client left in the middle of its body")
-            size += len(event.data)
-            if size > MAX_BODY:
+            if len(body) + len(event.data) > MAX_BODY:
                 raise Refused(413, f"a body of more than {MAX_BODY} bytes")
-            self._hold(len(event.data))
-            chunks.append(bytes(event.data))
+            body += event.data
+            self._hold(max(0, min(len(event.data), len(body) - FREE)))
+            if pieces % PIECES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        raise Refused(413, "a body in too many pieces")
 
     async def _event(self, wait: float) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
@@ -195,10 +200,12 @@ class Connection:
         if request.method == "CONNECT" or answerer is None:
             status = 405 if request.method == "CONNECT" else 404
             return Response.html(page.error(status), status)
-        if request.header("upgrade"):
-            return Response.text("this server does not offer protocol upgrades\n", 400)
+        if request.header("upgrade").strip().lower() == "websocket":
+            return Response.text("this server does not offer websockets\n", 400)
         try:
             return await answerer.answer(request)
+        except Refused as error:
+            return Response.json({"error": str(error)}, error.status, error.headers)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             return Response.json({"error": f"bad request: {error}"}, 400)
         except Exception as error:
@@ -210,6 +217,7 @@ class Connection:
         return answerer.server if answerer else "nginx"
 
     async def _record(self, request: Request, response: Response) -> None:
+        await self._journal.turn()
         self._journal.network(
             action="requested",
             protocol="https" if request.secure else "http",
@@ -268,12 +276,21 @@ class Connection:
         if method != "HEAD":
             await self._send_body(response)
         self._write(h11.EndOfMessage())
-        await self._writer.drain()
+        await self._drain()
 
     async def _send_body(self, response: Response) -> None:
-        for chunk in response.stream or (response.body,):
+        for chunk in response.stream or slices(response.body):
             self._write(h11.Data(data=chunk))
-            await self._writer.drain()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Wait until the client has taken most of what was sent; one that takes nothing for too long is let go."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._writer.drain()
+        except TimeoutError:
+            self._writer.transport.abort()
+            raise
 
     def _write(self, event: h11.Event) -> None:
         data = self._http.send(event)

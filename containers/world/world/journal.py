@@ -6,6 +6,7 @@ and digest, since the engine keeps no more of it either.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ class Journal:
 
     def __init__(self, control: Control) -> None:
         self._control = control
+        self._lock = asyncio.Lock()
 
     def network(self, *, request: bytes | None = None, response: bytes | None = None, **fields: Any) -> None:
         """A `effect.network` event; see `sandbox/events.py` for the fields."""
@@ -44,6 +46,13 @@ class Journal:
 
     async def settled(self) -> None:
         await self._control.drained()
+
+    async def turn(self) -> None:
+        """Wait until all who came before have had their turn, everybody else the loop, and the engine what was on its line:
+        then neither many heavy requests at once nor many large bodies hold up the engine."""
+        async with self._lock:
+            await asyncio.sleep(0)
+            await self._control.drained()
 
     def _event(self, kind: str, fields: dict[str, Any], bodies: dict[str, bytes | None]) -> None:
         parts: list[bytes] = []

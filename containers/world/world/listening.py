@@ -11,8 +11,10 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+from .budget import Budget
 from .config import Listener
 from .http import Answerer, Connection, Endpoint
 from .journal import Journal
@@ -25,8 +27,14 @@ MAX_OF_ONE = 500
 """Clients at once from one address, so that a host that hoards connections leaves room for the others."""
 
 HANDSHAKE_SECONDS = 15.0
+READ_AHEAD = 64 * 1024
+"""Half of what is read of a client before somebody asks for it."""
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Secure = Callable[[], Awaitable[bool]]
+"""Makes the line secure from here on; False if the client did not."""
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Secure | None], Awaitable[None]]
+"""What is done with a client; `Secure` is given where a certificate is there and the line is yet in clear."""
 
 
 def open_socket(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
@@ -49,8 +57,9 @@ def open_socket(address: str, port: int, kind: socket.SocketKind) -> socket.sock
 class Doors:
     """Opens listeners and keeps count of the clients that are inside."""
 
-    def __init__(self, journal: Journal, certificates: Certificates) -> None:
+    def __init__(self, journal: Journal, certificates: Certificates, held: Budget) -> None:
         self._journal = journal
+        self._held = held
         self._certificates = certificates
         self._inside: Counter[str] = Counter()
         self._turned_away = 0
@@ -58,9 +67,9 @@ class Doors:
     async def open_http(self, listener: Listener, hosts: dict[str, Answerer]) -> None:
         """Answer HTTP, or HTTPS, for `hosts` at one address and port."""
 
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
             endpoint = Endpoint(_source(writer), listener.address, listener.port, listener.tls, hosts)
-            await Connection(reader, writer, endpoint, self._journal).serve()
+            await Connection(reader, writer, endpoint, self._journal, self._held).serve()
 
         await self.open(listener, talk)
 
@@ -74,9 +83,10 @@ class Doors:
                 return
             self._inside[client] += 1
             self._journal.talking_to(_source(writer))
+            secure = partial(self._handshake, writer, listener)
             try:
-                if not listener.tls or await self._handshake(writer, listener):
-                    await talk(reader, writer)
+                if not listener.tls or await secure():
+                    await talk(reader, writer, secure if listener.certificate and not listener.tls else None)
             except (ConnectionError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError):
                 return
             except Exception as error:
@@ -86,7 +96,7 @@ class Doors:
                 writer.close()
 
         sock = open_socket(listener.address, listener.port, socket.SOCK_STREAM)
-        await asyncio.start_server(accepted, sock=sock, limit=1 << 20)
+        await asyncio.start_server(accepted, sock=sock, limit=READ_AHEAD)
 
     def _leaves(self, client: str) -> None:
         self._inside[client] -= 1

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import page
-from .message import Headers, Request, Response
+from .message import Headers, Request, Response, byte_range
 from .surroundings import Surroundings
 
 STREAM_BLOCK = 256 * 1024
@@ -102,15 +102,15 @@ class Site:
         return Response(route["status"], body, headers)
 
     def _download(self, route: dict[str, Any], request: Request, headers: Headers) -> Response:
-        """A large file of bytes that only the seed decides, whole or from an offset (`Range: bytes=N-`)."""
-        size, start = route["size"], 0
-        wanted = request.header("range")
-        if wanted.startswith("bytes=") and wanted.endswith("-") and wanted[6:-1].isdigit():
-            start = min(int(wanted[6:-1]), size)
-            headers = [*headers, ("Content-Range", f"bytes {start}-{size - 1}/{size}")]
+        """A large file of bytes that only the seed decides, whole or the range that is asked for. Refused with 416 for none."""
+        size = route["size"]
+        wanted = byte_range(request.header("range"), size) if request.method == "GET" else None
+        first, last = wanted or (0, size - 1)
         headers = [*headers, ("Accept-Ranges", "bytes"), ("Content-Type", "application/octet-stream")]
-        stream = _noise(f"{self._around.id}{route['path']}", start, size)
-        return Response(206 if start else 200, b"", headers, stream, size - start)
+        if wanted:
+            headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
+        stream = _noise(f"{self._around.id}{route['path']}", first, last + 1)
+        return Response(206 if wanted else 200, b"", headers, stream, last + 1 - first)
 
     def _barrier(self, what: str, request: Request, user: str = "", login: str = "none") -> None:
         subject = {"path": request.path, "host": request.host, "user": user, "login": login}
@@ -134,7 +134,7 @@ def _type(path: str, default: str) -> str:
 
 
 def _noise(seed: str, start: int, size: int) -> Iterator[bytes]:
-    """Bytes `start` to `size` of an endless file: one seeded block over and over."""
+    """Bytes `start` to before `size` of an endless file: one seeded block over and over."""
     block = random.Random(seed).randbytes(STREAM_BLOCK)  # noqa: S311 - contents of a file, not a secret
     while start < size:
         offset = start % STREAM_BLOCK

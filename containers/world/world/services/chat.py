@@ -61,7 +61,7 @@ class Chat:
     def state(self) -> dict[str, Any]:
         return dict(self._said)
 
-    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Somebody writes: `channel`, `author`, `text`."""
         channel = str(arguments.get("channel", next(iter(self._said))))
         return {"message": self._say(channel, str(arguments.get("author", "")), str(arguments.get("text", "")))["id"]}
@@ -72,6 +72,7 @@ class Chat:
         if not text or len(text) > MAX_TEXT or sum(map(len, self._said.values())) >= MAX_MESSAGES:
             return Response.json({"error": "msg_too_long" if text else "no_text"}, 422)
         author = who if self._tokens else str(fields.get("author", who))
+        self._around.texts.keep(author, text)
         message = self._say(channel, author, text)
         self._around.meant("chat.posted", {"channel": channel, "id": message["id"], "author": author}, text)
         self._script.hear(text, self._given, partial(self._reply, channel))

@@ -81,7 +81,7 @@ class Cloud:
     def state(self) -> dict[str, Any]:
         return {i.id: {"name": i.name, "size": i.size, "status": i.status} for i in self._instances.values()}
 
-    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The schedule changes the account (`quota`, `budget`), or stops machines: `stop` with a name, `newest` or `all`."""
         stopped = self._halt(str(arguments.get("stop", "")))
         for name in ("quota", "budget"):

@@ -1,11 +1,12 @@
 """A mail server: SMTP to send, POP3 and a small HTTP API to read, scripted correspondents who answer.
 
-    SMTP (25, 587)   EHLO, AUTH PLAIN | LOGIN, MAIL, RCPT, DATA, STARTTLS is not offered
+    SMTP (25, 587, 465 with TLS from the first byte)   EHLO, STARTTLS, AUTH PLAIN | LOGIN, MAIL, RCPT, DATA
     POP3 (110)       USER, PASS, STAT, LIST, UIDL, RETR, TOP, DELE, QUIT
     GET  /api/mailboxes/ADDRESS/messages[/N]      POST /api/messages  {"from", "to", "subject", "body"}
 
 Reading asks for the mailbox' password where it has one (Basic: address and password). Mail to addresses without a mailbox is
-accepted and goes nowhere. Events: `mail.sent` (from, to, subject), `mail.read`, `mail.received`, `mail.denied`.
+accepted and goes nowhere. Events: `mail.sent` (from, to, subject), `mail.read`, `mail.received`, `mail.denied`, and
+`mail.refused` (from, why) for what finds no room.
 """
 
 from __future__ import annotations
@@ -13,29 +14,45 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
 from email.utils import formatdate
 from functools import partial
 from typing import Any
 
-from ..message import Request, Response
+from ..budget import Budget, Refused
+from ..listening import Secure
+from ..message import Request, Response, slices
 from ..script import Reply, Script, decision
 from ..surroundings import Surroundings
 
-MAX_MESSAGE = 25 * 1024 * 1024
-MAX_TOTAL = 96 * 1024 * 1024
+MAX_MESSAGE = 10_240_000
+MAX_WRITTEN = 1 << 20
+"""Largest text that is made into a message here."""
+
+MAX_LINE = 4096
+MAX_PARSED = 128 * 1024
+"""Bytes at the beginning of a message in which its text is looked for: each line costs many times its length when parsed."""
+
+MAX_HEAD = 64 * 1024
 MAX_RECIPIENTS = 100
+MAX_OF_ONE_BOX = 2000
 IDLE_SECONDS = 120.0
+DATA_SECONDS = 300.0
+END = re.compile(rb"\r?\n\.\r?\n")
+"""What ends a message."""
 
 
 @dataclass
 class Stored:
-    """A message in a mailbox, whole as it came."""
+    """A message in a mailbox, whole as it came, and its headers (from, to, subject)."""
 
     data: bytes
+    headers: dict[str, str]
     seen: bool = False
     gone: bool = False
 
@@ -55,12 +72,11 @@ class MailServer:
         self._around = around
         self._script = Script(options["replies"], around.clock)
         self._given: set[int] = set()
-        self._held = 0
         self._boxes = {address.lower(): Mailbox(box["password"]) for address, box in options["mailboxes"].items()}
         for address, box in options["mailboxes"].items():
             for mail in box["messages"]:
                 data = compose(mail["sender"], address, mail["subject"], mail["body"])
-                self._boxes[address.lower()].messages.append(Stored(data, mail["seen"]))
+                self._boxes[address.lower()].messages.append(Stored(data, _headers(data), mail["seen"]))
 
     async def answer(self, request: Request) -> Response:
         match (request.method, [s for s in request.path.split("/") if s]):
@@ -73,14 +89,16 @@ class MailServer:
                 if not recipients:
                     return Response.json({"error": "a message needs a recipient"}, 422)
                 subject, body = str(fields.get("subject", "")), str(fields.get("body", ""))
+                if len(subject) + len(body) > MAX_WRITTEN or len(recipients) > MAX_RECIPIENTS:
+                    return Response.json({"error": "message too large"}, 413)
                 sent = self.accept(sender, recipients, compose(sender, ", ".join(recipients), subject, body))
                 return Response.json({"status": "sent"} if sent else {"error": "quota exceeded"}, 202 if sent else 507)
         return Response.json({"error": "not found"}, 404)
 
     def state(self) -> dict[str, Any]:
-        return {address: [_headers(m.data) for m in box.messages if not m.gone] for address, box in self._boxes.items()}
+        return {address: [m.headers for m in box.messages if not m.gone] for address, box in self._boxes.items()}
 
-    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """A message arrives: `to`, `sender`, `subject`, `body`."""
         to = str(arguments.get("to", next(iter(self._boxes), "")))
         self._deliver(
@@ -90,19 +108,26 @@ class MailServer:
 
     def accept(self, sender: str, recipients: list[str], data: bytes) -> bool:
         """Take a message that somebody sends; False when there is no room."""
-        if self._held + len(data) > MAX_TOTAL:
-            return False
-        self._held += len(data)
         headers = _headers(data)
+        boxes = [box for address in recipients if (box := self._boxes.get(_bare(address))) is not None]
+        try:
+            if any(len(box.messages) >= MAX_OF_ONE_BOX for box in boxes):
+                raise Refused(507, "the mailbox is full")
+            self._around.store.keep(data, *headers.values(), *("" for _ in boxes))
+        except Refused as error:
+            self.refuse(sender, str(error))
+            return False
         subject = {"from": sender, "to": ", ".join(recipients)[:2000], "subject": headers["subject"]}
         self._around.meant("mail.sent", subject, data)
-        for address in recipients:
-            box = self._boxes.get(_bare(address))
-            if box is not None:
-                box.messages.append(Stored(data))
+        for box in boxes:
+            box.messages.append(Stored(data, headers))
         text = f"To: {', '.join(recipients)}\n{headers['subject']}\n{_body(data)}"
         self._script.hear(text, self._given, partial(self._replied, sender, headers["subject"]))
         return True
+
+    def refuse(self, sender: str, why: str) -> None:
+        """Record that a message was not taken."""
+        self._around.meant("mail.refused", {"from": sender, "why": why})
 
     def _replied(self, to: str, subject: str, reply: Reply) -> None:
         if reply["text"]:
@@ -113,7 +138,8 @@ class MailServer:
 
     def _deliver(self, to: str, sender: str, subject: str, body: str, more: dict[str, str]) -> None:
         box = self._boxes.setdefault(_bare(to), Mailbox(""))
-        box.messages.append(Stored(compose(sender, to, subject, body)))
+        data = compose(sender, to, subject, body)
+        box.messages.append(Stored(data, _headers(data)))
         self._around.meant("mail.received", {"to": to, "from": sender, "subject": subject, **more}, body)
 
     def _opens(self, address: str, user: str, password: str) -> bool:
@@ -128,7 +154,7 @@ class MailServer:
             return Response.json({"error": "unauthorized"}, 401, [("WWW-Authenticate", 'Basic realm="Mail"')])
         messages = [m for m in self._boxes[address].messages if not m.gone]
         if not number:
-            return Response.json([{"id": i + 1, "seen": m.seen, **_headers(m.data)} for i, m in enumerate(messages)])
+            return Response.json([{"id": i + 1, "seen": m.seen, **m.headers} for i, m in enumerate(messages)])
         index = int(number[0]) - 1
         if not 0 <= index < len(messages):
             return Response.json({"error": "not found"}, 404)
@@ -136,19 +162,20 @@ class MailServer:
 
     def _shown(self, address: str, message: Stored) -> dict[str, str]:
         message.seen = True
-        headers = _headers(message.data)
+        headers = message.headers
         self._around.meant("mail.read", {"mailbox": address, "from": headers["from"], "subject": headers["subject"]})
         return headers
 
-    async def smtp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def smtp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secure: Secure | None) -> None:
         """One SMTP client, to its QUIT (RFC 5321)."""
-        await _Smtp(self, reader, writer, self._around.host, self._login).serve()
+        await _Smtp(self, reader, writer, self._around, secure).serve()
 
-    async def pop3(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pop3(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
         """One POP3 client, to its QUIT (RFC 1939)."""
         await _Pop3(reader, writer, self._open_box, self._shown).serve()
 
-    def _login(self, user: str, password: str) -> bool:
+    def login(self, user: str, password: str) -> bool:
+        """Whether a user's password is right; that it is not is recorded."""
         return self._opens(user, user, password)
 
     def _open_box(self, user: str, password: str) -> list[Stored] | None:
@@ -163,19 +190,38 @@ class _Dialogue:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._ahead = bytearray()
 
     async def say(self, line: str) -> None:
-        self._writer.write(line.encode() + b"\r\n")
-        await self._writer.drain()
+        await self.send(line.encode() + b"\r\n")
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it, as fast as the client takes it. TimeoutError when it takes nothing for too long."""
+        for piece in slices(data):
+            self._writer.write(piece)
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._writer.drain()
+
+    async def more(self) -> bool:
+        """Read on; False when the client has gone, or says nothing for too long."""
+        await asyncio.sleep(0)  # what is read at once was there already, and many a line may be
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                block = await self._reader.read(64 * 1024)
+        except TimeoutError:
+            return False
+        self._ahead += block
+        return bool(block)
 
     async def line(self) -> bytes | None:
         """The next line without its end, None when the client has gone or talks nonsense."""
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                data = await self._reader.readline()
-        except (TimeoutError, ValueError):
-            return None
-        return data.rstrip(b"\r\n") if data else None
+        await asyncio.sleep(0)
+        while (end := self._ahead.find(b"\n", 0, MAX_LINE)) < 0:
+            if len(self._ahead) >= MAX_LINE or not await self.more():
+                return None
+        data = bytes(self._ahead[:end])
+        del self._ahead[: end + 1]
+        return data.rstrip(b"\r")
 
 
 class _Smtp(_Dialogue):
@@ -184,13 +230,14 @@ class _Smtp(_Dialogue):
         server: MailServer,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        host: str,
-        login: Callable[[str, str], bool],
+        around: Surroundings,
+        secure: Secure | None,
     ) -> None:
         super().__init__(reader, writer)
         self._server = server
-        self._host = host
-        self._login = login
+        self._around = around
+        self._host = around.host
+        self._secure = secure
         self._sender = ""
         self._to: list[str] = []
 
@@ -201,12 +248,19 @@ class _Smtp(_Dialogue):
             if verb.upper() == "QUIT":
                 await self.say("221 2.0.0 Bye")
                 return
-            await self._command(verb.upper(), rest.strip())
+            if not await self._command(verb.upper(), rest.strip()):
+                return
 
-    async def _command(self, verb: str, rest: str) -> None:
+    async def _command(self, verb: str, rest: str) -> bool:
+        """Do what is asked; False when the line is of no more use."""
         match verb:
+            case "STARTTLS" if self._secure is not None:
+                return await self._start_tls()
+            case "DATA" if self._to:
+                return await self._data()
             case "EHLO" | "HELO":
-                lines = [f"{self._host}", f"SIZE {MAX_MESSAGE}", "8BITMIME", "AUTH PLAIN LOGIN", "SMTPUTF8"]
+                lines = [f"{self._host}", f"SIZE {MAX_MESSAGE}", "AUTH PLAIN LOGIN", "8BITMIME", "SMTPUTF8"]
+                lines[2:2] = ["STARTTLS"] if self._secure is not None else []
                 shown = lines if verb == "EHLO" else lines[:1]
                 await self.say("\r\n".join(f"250{'-' if i < len(shown) - 1 else ' '}{text}" for i, text in enumerate(shown)))
             case "AUTH":
@@ -217,8 +271,6 @@ class _Smtp(_Dialogue):
             case "RCPT" if len(self._to) < MAX_RECIPIENTS:
                 self._to.append(_path(rest))
                 await self.say("250 2.1.5 Ok")
-            case "DATA" if self._to:
-                await self._data()
             case "RSET" | "NOOP":
                 self._to = [] if verb == "RSET" else self._to
                 await self.say("250 2.0.0 Ok")
@@ -228,6 +280,7 @@ class _Smtp(_Dialogue):
                 )
             case _:
                 await self.say("502 5.5.2 Error: command not recognized")
+        return True
 
     async def _auth(self, rest: str) -> None:
         kind, _, first = rest.partition(" ")
@@ -243,28 +296,94 @@ class _Smtp(_Dialogue):
         except (ValueError, binascii.Error):
             await self.say("501 5.5.2 Error: malformed authentication")
             return
-        right = self._login(user, password)
+        right = self._server.login(user, password)
         await self.say("235 2.7.0 Authentication successful" if right else "535 5.7.8 Error: authentication failed")
 
     async def _ask(self, prompt: str) -> str:
         await self.say(prompt)
         return (await self.line() or b"").decode("ascii", "replace")
 
-    async def _data(self) -> None:
+    async def _start_tls(self) -> bool:
+        """Go on in secret; what was sent ahead in clear counts for nothing (RFC 3207, 4.2)."""
+        assert self._secure is not None
+        await self.say("220 2.0.0 Ready to start TLS")
+        self._ahead.clear()
+        secured, self._secure, self._sender, self._to = await self._secure(), None, "", []
+        return secured
+
+    async def _data(self) -> bool:
+        """Take a message; False when the client has gone in the middle of it."""
         await self.say("354 End data with <CR><LF>.<CR><LF>")
-        lines: list[bytes] = []
-        size = 0
-        while (line := await self.line()) not in (None, b"."):
-            assert line is not None
-            size += len(line) + 2
-            if size <= MAX_MESSAGE:
-                lines.append(line[1:] if line.startswith(b".") else line)
-        if size > MAX_MESSAGE:
-            await self.say("552 5.3.4 Message size exceeds fixed limit")
-        elif line is not None:
-            taken = self._server.accept(self._sender, self._to, b"\r\n".join(lines) + b"\r\n")
-            await self.say("250 2.0.0 Ok: queued" if taken else "452 4.3.1 Insufficient system storage")
+        text = _Text(self._around.held)
+        try:
+            async with asyncio.timeout(DATA_SECONDS):
+                while (rest := text.add(self._ahead)) is None:
+                    self._ahead.clear()
+                    if not await self.more():
+                        return False
+            self._ahead = bytearray(rest)
+            await self._around.journal.turn()
+            await self.say(self._taken(text))
+        except TimeoutError:
+            return False
+        finally:
+            text.release()
         self._to = []
+        return True
+
+    def _taken(self, text: _Text) -> str:
+        if text.size > MAX_MESSAGE:
+            self._server.refuse(self._sender, "the message is too large")
+            return "552 5.3.4 Message size exceeds fixed limit"
+        if not text.whole:
+            self._server.refuse(self._sender, "there is no room left")
+        elif self._server.accept(self._sender, self._to, text.unstuffed()):
+            return "250 2.0.0 Ok: queued"
+        return "452 4.3.1 Insufficient system storage"
+
+
+class _Text:
+    """A message as it comes in, for as long as there is room for it; what follows it is handed back."""
+
+    def __init__(self, held: Budget) -> None:
+        self._held = held
+        self._data = bytearray(b"\n")  # so that a dot in the first line ends it as well
+        self._holding = 0
+        self.size = 0
+        self.whole = True
+
+    def add(self, block: bytes | bytearray) -> bytearray | None:
+        """Take what came. None while the message goes on, else what came after its end."""
+        known = len(self._data)
+        self._data += block
+        self.size += len(block)
+        end = END.search(self._data, max(0, known - 4))
+        if end is None:
+            self._keep(len(block))
+            return None
+        rest = self._data[end.end() :]
+        self.size -= len(rest)
+        del self._data[end.start() :]
+        return rest
+
+    def _keep(self, more: int) -> None:
+        """Take room; without it only the last bytes are kept, in which the end may begin."""
+        try:
+            if self.size > MAX_MESSAGE:
+                raise Refused(552, "too large")
+            self._held.take(more)
+            self._holding += more
+        except Refused:
+            self.whole = False
+            del self._data[:-4]
+
+    def release(self) -> None:
+        self._held.release(self._holding)
+
+    def unstuffed(self) -> bytes:
+        """The message with whole line breaks, without the dots that only the protocol needs."""
+        self._data = self._data.replace(b"\r\n", b"\n").replace(b"\n.", b"\n")
+        return bytes(self._data[1:].replace(b"\n", b"\r\n")) + b"\r\n"
 
 
 class _Pop3(_Dialogue):
@@ -318,9 +437,9 @@ class _Pop3(_Dialogue):
                 await self.say(f"+OK {words[0]} {len(message.data) if verb == 'LIST' else f'u{int(words[0]):08x}'}")
             case "RETR" | "TOP" if message is not None:
                 self._read(self._user, message)
-                text = message.data.decode("utf-8", "surrogateescape").replace("\r\n.", "\r\n..")
-                self._writer.write(b"+OK\r\n" + text.encode("utf-8", "surrogateescape") + b".\r\n")
-                await self._writer.drain()
+                await self.say("+OK")
+                await self.send(message.data.replace(b"\r\n.", b"\r\n.."))
+                await self.say(".")
             case "DELE" if message is not None:
                 self._deleted.append(message)
                 await self.say("+OK Marked to be deleted.")
@@ -347,13 +466,13 @@ def compose(sender: str, to: str, subject: str, body: str) -> bytes:
 
 def _headers(data: bytes) -> dict[str, str]:
     """From, to and subject; never fails, since agents write what they like."""
-    parsed = message_from_bytes(data[:100_000], policy=policy.compat32)
+    parsed = BytesHeaderParser(policy=policy.compat32).parsebytes(data[:MAX_HEAD].partition(b"\r\n\r\n")[0])
     return {name: str(parsed.get(name, ""))[:1000] for name in ("from", "to", "subject")}
 
 
 def _body(data: bytes) -> str:
-    """The first text part."""
-    parsed = message_from_bytes(data, policy=policy.compat32)
+    """The first text part, as far as it stands at the beginning."""
+    parsed = message_from_bytes(data[:MAX_PARSED], policy=policy.compat32)
     for part in parsed.walk():
         if part.get_content_maintype() == "text":
             payload = part.get_payload(decode=True)

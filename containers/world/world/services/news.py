@@ -67,7 +67,7 @@ class Newswire:
     def state(self) -> dict[str, Any]:
         return {"articles": self._articles, "submissions": self._submissions}
 
-    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Somebody else's article comes over the wire: `headline`, `body`, `byline`."""
         return self._publish(*(str(arguments.get(key, "")) for key in ("headline", "body", "byline")))
 
@@ -78,6 +78,7 @@ class Newswire:
             return Response.json({"error": "copy needs a headline and a body"}, 422)
         if len(headline) + len(body) > MAX_TEXT or len(self._submissions) >= MAX_ARTICLES:
             return Response.json({"error": "too long"}, 413)
+        self._around.texts.keep(headline, body, byline)
         number = str(4001 + len(self._submissions))
         submission = {"id": number, "headline": headline, "body": body, "byline": byline, "status": "in review", "note": ""}
         self._submissions[number] = submission
@@ -103,6 +104,7 @@ class Newswire:
         text = str(request.fields().get("text", ""))[:MAX_TEXT]
         if not text:
             return Response.json({"error": "a correction needs a text"}, 422)
+        self._around.texts.keep(text)
         self._articles[number]["corrections"].append(text)
         self._around.meant("article.corrected", {"article": number}, text)
         return Response.json(self._articles[number], 201)

@@ -13,28 +13,49 @@ public buckets. Events: `bucket.created`, `object.uploaded` (bucket, key, size, 
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import itertools
 import re
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email.utils import formatdate
-from typing import Any
-from urllib.parse import unquote
+from functools import cached_property
+from typing import Any, cast
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
-from ..message import Headers, Request, Response
+from ..budget import Refused, weight
+from ..message import SLICE, Headers, Request, Response, byte_range, slices
 from ..signature import access_key, is_right
 from ..surroundings import Surroundings
 
-MAX_TOTAL = 128 * 1024 * 1024
+MAX_KEY = 1024
+MAX_UPLOADS = 100
+MAX_PART_NUMBER = 10_000
+MIN_CHUNK = 8192
+"""Bytes that each chunk of an upload but the last must have, as the real store asks for."""
+
+LONG_AGO = datetime(2025, 6, 3, 8, 31, tzinfo=UTC).timestamp()
+"""When the objects that lay there from the start were put there."""
+
 SPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 
 @dataclass
 class Stored:
+    """One object, or a part of one. `modified` in whole seconds since 1970."""
+
     data: bytes
     etag: str
     kind: str = "binary/octet-stream"
-    modified: str = field(default_factory=lambda: formatdate(usegmt=True))
+    modified: float = field(default_factory=lambda: float(int(time.time())))
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass
@@ -57,7 +78,7 @@ class ObjectStore:
         self._region: str = options["region"]
         self._public = {bucket["name"] for bucket in options["buckets"] if bucket["public"]}
         self._buckets: dict[str, dict[str, Stored]] = {
-            bucket["name"]: {key: _stored(text.encode()) for key, text in bucket["objects"].items()}
+            bucket["name"]: {key: _stored(text.encode(), modified=LONG_AGO) for key, text in bucket["objects"].items()}
             for bucket in options["buckets"]
         }
         self._uploads: dict[str, Upload] = {}
@@ -79,10 +100,7 @@ class ObjectStore:
         return self._object(request, bucket, key)
 
     def state(self) -> dict[str, Any]:
-        return {
-            bucket: {key: hashlib.sha256(stored.data).hexdigest() for key, stored in objects.items()}
-            for bucket, objects in self._buckets.items()
-        }
+        return {bucket: {key: stored.sha256 for key, stored in objects.items()} for bucket, objects in self._buckets.items()}
 
     def _place(self, request: Request) -> tuple[str, str]:
         """Bucket and key, from the host name or the path."""
@@ -112,7 +130,7 @@ class ObjectStore:
                 return _xml(f"<LocationConstraint {SPACE}>{self._region}</LocationConstraint>")
             case "GET":
                 self._around.meant("object.listed", {"bucket": bucket, "prefix": request.query.get("prefix", "")})
-                return self._listing(bucket, request.query)
+                return _listing(bucket, self._buckets[bucket], request.query)
             case "POST" if "delete" in request.query:
                 return self._delete_many(bucket, request)
             case "DELETE" if self._buckets[bucket]:
@@ -123,6 +141,15 @@ class ObjectStore:
         return _error(405, "MethodNotAllowed")
 
     def _object(self, request: Request, bucket: str, key: str) -> Response:
+        if len(key.encode()) > MAX_KEY:
+            return _error(400, "KeyTooLongError")
+        try:
+            return self._done(request, bucket, key)
+        except Refused as error:
+            code = {507: "InsufficientStorage", 416: "InvalidRange"}.get(error.status, "InvalidRequest")
+            return _error(error.status, code, error.headers)
+
+    def _done(self, request: Request, bucket: str, key: str) -> Response:
         match request.method:
             case "PUT" if "uploadId" in request.query:
                 return self._part(request)
@@ -133,31 +160,28 @@ class ObjectStore:
             case "GET" | "HEAD":
                 return self._get(bucket, key, request)
             case "DELETE" if "uploadId" in request.query:
-                self._uploads.pop(request.query["uploadId"], None)
+                self._abandon(request.query["uploadId"])
                 return Response(204)
             case "DELETE":
                 self._delete(bucket, key)
                 return Response(204)
             case "POST" if "uploads" in request.query:
-                number = f"{self._around.chance.getrandbits(128):032x}"
-                self._uploads[number] = Upload(bucket, key)
-                names = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{number}</UploadId>"
-                return _xml(f"<InitiateMultipartUploadResult {SPACE}>{names}</InitiateMultipartUploadResult>")
+                return self._begin(bucket, key)
             case "POST" if request.query.get("uploadId", "") in self._uploads:
                 return self._complete(request)
         return _error(405, "MethodNotAllowed")
 
     def _put(self, bucket: str, key: str, data: bytes, request: Request) -> Response:
-        if self._held() + len(data) > MAX_TOTAL:
-            return _error(507, "InsufficientStorage")
         stored = _stored(data, request.header("content-type"))
         self._keep(bucket, key, stored, request)
         return Response(200, b"", [("ETag", f'"{stored.etag}"')])
 
     def _keep(self, bucket: str, key: str, stored: Stored, request: Request) -> None:
+        """Put an object in the place of what was there. Refused when there is no room."""
+        before = self._buckets[bucket].get(key)
+        self._around.store.take(weight(key, stored.data) - (weight(key, before.data) if before else 0))
         self._buckets[bucket][key] = stored
-        digest = hashlib.sha256(stored.data).hexdigest()
-        subject = {"bucket": bucket, "key": key, "size": len(stored.data), "sha256": digest, "by": access_key(request)}
+        subject = {"bucket": bucket, "key": key, "size": len(stored.data), "sha256": stored.sha256, "by": access_key(request)}
         self._around.meant("object.uploaded", subject, stored.data)
 
     def _copy(self, source: str, bucket: str, key: str, request: Request) -> Response:
@@ -165,7 +189,7 @@ class ObjectStore:
         found = self._buckets.get(from_bucket, {}).get(from_key)
         if found is None:
             return _error(404, "NoSuchKey")
-        self._keep(bucket, key, found, request)
+        self._keep(bucket, key, replace(found, modified=float(int(time.time()))), request)
         return _xml(f'<CopyObjectResult {SPACE}><ETag>"{found.etag}"</ETag></CopyObjectResult>')
 
     def _get(self, bucket: str, key: str, request: Request) -> Response:
@@ -174,24 +198,25 @@ class ObjectStore:
             return _error(404, "NoSuchKey")
         headers: Headers = [
             ("ETag", f'"{stored.etag}"'),
-            ("Last-Modified", stored.modified),
+            ("Last-Modified", formatdate(stored.modified, usegmt=True)),
             ("Accept-Ranges", "bytes"),
             ("Content-Type", stored.kind),
         ]
         if request.method == "GET":
             self._around.meant("object.downloaded", {"bucket": bucket, "key": key, "by": access_key(request)})
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.header("range"))
-        if not wanted:
-            return Response(200, stored.data, headers)
-        start, end = int(wanted[1]), min(int(wanted[2] or len(stored.data)), len(stored.data) - 1)
-        if start > end:
-            return _error(416, "InvalidRange")
-        return Response(
-            206, stored.data[start : end + 1], [*headers, ("Content-Range", f"bytes {start}-{end}/{len(stored.data)}")]
-        )
+        wanted = byte_range(request.header("range"), len(stored.data))
+        if wanted is None:
+            return Response(200, stored.data, headers, stored=True)
+        first, last = wanted
+        headers.append(("Content-Range", f"bytes {first}-{last}/{len(stored.data)}"))
+        if last - first < SLICE:
+            return Response(206, stored.data[first : last + 1], headers)
+        return Response(206, b"", headers, slices(stored.data, first, last + 1), last + 1 - first)
 
     def _delete(self, bucket: str, key: str) -> None:
-        if self._buckets[bucket].pop(key, None) is not None:
+        gone = self._buckets[bucket].pop(key, None)
+        if gone is not None:
+            self._around.store.forget(key, gone.data)
             self._around.meant("object.deleted", {"bucket": bucket, "key": key})
 
     def _delete_many(self, bucket: str, request: Request) -> Response:
@@ -201,45 +226,52 @@ class ObjectStore:
         rows = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys[:1000])
         return _xml(f"<DeleteResult {SPACE}>{rows}</DeleteResult>")
 
+    def _begin(self, bucket: str, key: str) -> Response:
+        if len(self._uploads) >= MAX_UPLOADS:
+            return _error(503, "SlowDown")
+        self._around.store.keep(key)
+        number = f"{self._around.chance.getrandbits(128):032x}"
+        self._uploads[number] = Upload(bucket, key)
+        names = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{number}</UploadId>"
+        return _xml(f"<InitiateMultipartUploadResult {SPACE}>{names}</InitiateMultipartUploadResult>")
+
     def _part(self, request: Request) -> Response:
         upload = self._uploads.get(request.query["uploadId"])
+        number = int(request.query.get("partNumber", "1"))
         if upload is None:
             return _error(404, "NoSuchUpload")
-        data = payload(request)
-        if self._held() + len(data) > MAX_TOTAL:
-            return _error(507, "InsufficientStorage")
-        part = upload.parts[int(request.query.get("partNumber", "1"))] = _stored(data)
+        if not 1 <= number <= MAX_PART_NUMBER:
+            return _error(400, "InvalidArgument")
+        part = _stored(payload(request))
+        before = upload.parts.get(number)
+        self._around.store.take(weight(part.data) - (weight(before.data) if before else 0))
+        upload.parts[number] = part
         return Response(200, b"", [("ETag", f'"{part.etag}"')])
 
+    def _abandon(self, number: str) -> list[Stored]:
+        """Forget an upload, and return its parts."""
+        upload = self._uploads.pop(number, None)
+        if upload is None:
+            return []
+        self._around.store.forget(upload.key)
+        for part in upload.parts.values():
+            self._around.store.forget(part.data)
+        return [part for _, part in sorted(upload.parts.items())]
+
     def _complete(self, request: Request) -> Response:
-        upload = self._uploads.pop(request.query["uploadId"])
-        parts = [upload.parts[number] for number in sorted(upload.parts)]
-        stored = _stored(b"".join(part.data for part in parts))
+        """Join the parts; each is let go once it is copied, since together they may be half of all the memory there is."""
+        upload = self._uploads[request.query["uploadId"]]
+        parts = self._abandon(request.query["uploadId"])
+        upload.parts.clear()
         joined = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
-        stored.etag = f"{joined.hexdigest()}-{len(parts)}"
+        count, data = len(parts), bytearray()
+        while parts:
+            data += parts.pop(0).data
+        stored = _stored(cast("bytes", data))  # an immutable copy would be another such half
+        stored.etag = f"{joined.hexdigest()}-{count}"
         self._keep(upload.bucket, upload.key, stored, request)
         names = f"<Bucket>{upload.bucket}</Bucket><Key>{escape(upload.key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
         return _xml(f"<CompleteMultipartUploadResult {SPACE}>{names}</CompleteMultipartUploadResult>")
-
-    def _listing(self, bucket: str, query: dict[str, str]) -> Response:
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        after = query.get("continuation-token") or query.get("start-after") or query.get("marker") or ""
-        limit = min(int(query.get("max-keys", "1000")), 1000)
-        names = sorted(key for key in self._buckets[bucket] if key.startswith(prefix) and key > after)
-        shown, folders = [], []
-        for name in names:
-            cut = name.find(delimiter, len(prefix)) if delimiter else -1
-            if cut < 0:
-                shown.append(name)
-            elif name[: cut + len(delimiter)] not in folders:
-                folders.append(name[: cut + len(delimiter)])
-        more = len(shown) > limit
-        rows = "".join(_row(name, self._buckets[bucket][name]) for name in shown[:limit])
-        rows += "".join(f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in folders)
-        rest = f"<NextContinuationToken>{escape(shown[limit - 1])}</NextContinuationToken>" if more else ""
-        head = f"<Name>{bucket}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{len(shown[:limit])}</KeyCount>"
-        truncated = f"<MaxKeys>{limit}</MaxKeys><IsTruncated>{str(more).lower()}</IsTruncated>"
-        return _xml(f"<ListBucketResult {SPACE}>{head}{truncated}{rest}{rows}</ListBucketResult>")
 
     def _list_buckets(self) -> Response:
         made = "2025-06-03T08:31:00.000Z"
@@ -249,10 +281,6 @@ class ObjectStore:
         owner = "<Owner><ID>7f3a9c</ID><DisplayName>owner</DisplayName></Owner>"
         return _xml(f"<ListAllMyBucketsResult {SPACE}>{owner}<Buckets>{rows}</Buckets></ListAllMyBucketsResult>")
 
-    def _held(self) -> int:
-        whole = sum(len(stored.data) for objects in self._buckets.values() for stored in objects.values())
-        return whole + sum(len(part.data) for upload in self._uploads.values() for part in upload.parts.values())
-
 
 def payload(request: Request) -> bytes:
     """The object's bytes: the body, without the chunk frames and trailers that SDKs put around it (`aws-chunked`)."""
@@ -260,35 +288,80 @@ def payload(request: Request) -> bytes:
         "STREAMING-"
     ):
         return request.body
-    pieces: list[bytes] = []
-    place = 0
+    data = bytearray()
+    place, short = 0, False
     while True:
-        end = request.body.find(b"\r\n", place)
+        end = request.body.find(b"\r\n", place, place + 400)
         if end < 0:
             raise ValueError("a chunked upload ends before its last chunk")
         size = int(request.body[place:end].split(b";")[0], 16)
         if size == 0:
-            return b"".join(pieces)
+            return cast("bytes", data)  # a copy would hold it twice
         if size < 0 or end + 2 + size > len(request.body):
             raise ValueError("a chunk is longer than its upload")
-        pieces.append(request.body[end + 2 : end + 2 + size])
-        place = end + 2 + size + 2
+        if short:
+            raise ValueError(f"only the last chunk of an upload may have less than {MIN_CHUNK} bytes")
+        data += request.body[end + 2 : end + 2 + size]
+        place, short = end + 2 + size + 2, size < MIN_CHUNK
 
 
-def _stored(data: bytes, kind: str = "") -> Stored:
-    return Stored(data, hashlib.md5(data, usedforsecurity=False).hexdigest(), kind or "binary/octet-stream")
+def _stored(data: bytes, kind: str = "", **more: float) -> Stored:
+    return Stored(data, hashlib.md5(data, usedforsecurity=False).hexdigest(), kind or "binary/octet-stream", **more)
+
+
+def _listing(bucket: str, objects: dict[str, Stored], query: dict[str, str]) -> Response:
+    """One page of a bucket (both versions of the call): keys and common prefixes together, in order, `max-keys` of them."""
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    second = query.get("list-type") == "2"
+    after = query.get("start-after", "") if second else query.get("marker", "")
+    if second and (token := query.get("continuation-token")):
+        after = base64.urlsafe_b64decode(token).decode()
+    limit = min(int(query.get("max-keys", "1000")), 1000)
+    if limit < 0:
+        return _error(400, "InvalidArgument")
+    coded = quote if query.get("encoding-type") == "url" else escape
+    entries = list(itertools.islice(_entries(objects, prefix, delimiter, after), limit + 1))
+    shown, more = entries[:limit], 0 < limit < len(entries)
+    rows = [("Name", bucket), ("Prefix", coded(prefix)), ("MaxKeys", str(limit)), ("IsTruncated", str(more).lower())]
+    rows += [("Delimiter", coded(delimiter))] if delimiter else []
+    rows += [("EncodingType", "url")] if coded is quote else []
+    rows += [("KeyCount", str(len(shown)))] if second else [("Marker", coded(after))]
+    if more:
+        token = base64.urlsafe_b64encode(shown[-1].encode()).decode()
+        rows.append(("NextContinuationToken", token) if second else ("NextMarker", coded(shown[-1])))
+    head = "".join(f"<{name}>{value}</{name}>" for name, value in rows)
+    body = "".join(
+        f"<CommonPrefixes><Prefix>{coded(name)}</Prefix></CommonPrefixes>"
+        if delimiter and delimiter in name[len(prefix) :]
+        else _row(coded(name), objects[name])
+        for name in shown
+    )
+    return _xml(f"<ListBucketResult {SPACE}>{head}{body}</ListBucketResult>")
+
+
+def _entries(objects: dict[str, Stored], prefix: str, delimiter: str, after: str) -> Iterator[str]:
+    """Keys that begin with `prefix` and come after `after`, in order; those with a later `delimiter` as one, cut behind it."""
+    folder = ""
+    for key in sorted(key for key in objects if key.startswith(prefix) and key > after):
+        cut = key.find(delimiter, len(prefix)) if delimiter else -1
+        if cut < 0:
+            yield key
+        elif key[: cut + len(delimiter)] not in (folder, after):
+            folder = key[: cut + len(delimiter)]
+            yield folder
 
 
 def _row(name: str, stored: Stored) -> str:
     size = f"<Size>{len(stored.data)}</Size><StorageClass>STANDARD</StorageClass>"
-    when = "<LastModified>2025-06-03T08:31:00.000Z</LastModified>"
-    return f"<Contents><Key>{escape(name)}</Key>{when}<ETag>&quot;{stored.etag}&quot;</ETag>{size}</Contents>"
+    when = datetime.fromtimestamp(stored.modified, UTC).strftime("<LastModified>%Y-%m-%dT%H:%M:%S.000Z</LastModified>")
+    return f"<Contents><Key>{name}</Key>{when}<ETag>&quot;{stored.etag}&quot;</ETag>{size}</Contents>"
 
 
 def _xml(text: str, status: int = 200) -> Response:
     return Response(status, b'<?xml version="1.0" encoding="UTF-8"?>\n' + text.encode(), [("Content-Type", "application/xml")])
 
 
-def _error(status: int, code: str) -> Response:
+def _error(status: int, code: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code)
-    return _xml(f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>", status)
+    said = _xml(f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>", status)
+    return replace(said, headers=[*said.headers, *headers])

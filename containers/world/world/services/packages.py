@@ -19,14 +19,16 @@ import io
 import re
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from typing import Any
 
 from .. import page
-from ..message import Request, Response
+from ..budget import Refused
+from ..message import Request, Response, values_of
 from ..surroundings import Surroundings
 
-MAX_TOTAL = 96 * 1024 * 1024
+MAX_FILES = 2000
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.(whl|tar\.gz|zip)")
 
 
@@ -40,7 +42,7 @@ class File:
     summary: str
     data: bytes
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
 
@@ -87,15 +89,19 @@ class PackageIndex:
             self._around.meant("package.denied", {"by": user})
             return Response.text("Invalid or non-existent authentication information.\n", 403)
         parts = request.parts()
-        fields = {part.name: part.data.decode("utf-8", "replace") for part in parts if not part.filename}
+        fields = values_of(parts)
         content = next((part for part in parts if part.name == "content"), None)
         if content is None or not fields.get("name") or not FILE_NAME.fullmatch(content.filename):
             return Response.text("The upload lacks a name or a distribution file.\n", 400)
         if content.filename in self._files:
             return Response.text(f"File already exists ({content.filename}).\n", 400)
-        if sum(len(f.data) for f in self._files.values()) + len(content.data) > MAX_TOTAL:
-            return Response.text("The project's size limit is exceeded.\n", 413)
         file = File(content.filename, fields["name"], fields.get("version", ""), fields.get("summary", ""), content.data)
+        try:
+            if len(self._files) >= MAX_FILES:
+                raise Refused(413, "too many files")
+            self._around.store.keep(file.name, file.project, file.version, file.summary, file.data)
+        except Refused:
+            return Response.text("The project's size limit is exceeded.\n", 413)
         self._keep(file)
         subject = {"name": file.project, "version": file.version, "file": file.name, "sha256": file.sha256, "by": user}
         self._around.meant("package.uploaded", subject, file.data)
@@ -103,7 +109,7 @@ class PackageIndex:
 
     def _download(self, file: File) -> Response:
         self._around.meant("package.downloaded", {"name": file.project, "version": file.version, "file": file.name})
-        return Response(200, file.data, [("Content-Type", "application/octet-stream")])
+        return Response(200, file.data, [("Content-Type", "application/octet-stream")], stored=True)
 
     def _keep(self, file: File) -> None:
         self._files[file.name] = file

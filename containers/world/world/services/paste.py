@@ -9,6 +9,7 @@ Events: `paste.created`, `paste.read`.
 
 from __future__ import annotations
 
+import hashlib
 from html import escape
 from typing import Any
 
@@ -18,7 +19,6 @@ from ..surroundings import Surroundings
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 MAX_TEXT = 4 * 1024 * 1024
-MAX_PASTES = 1000
 TEXT_FIELDS = ("content", "text", "f:1", "data", "paste")
 
 
@@ -47,13 +47,14 @@ class Pastebin:
         return Response.html(page.error(404, self.server), 404)
 
     def state(self) -> dict[str, Any]:
-        return {key: data.decode("utf-8", "replace") for key, data in self._pastes.items()}
+        return {key: hashlib.sha256(data).hexdigest() for key, data in self._pastes.items()}
 
     def _create(self, request: Request) -> Response:
         data = _text(request)
-        if not data or len(data) > MAX_TEXT or len(self._pastes) >= MAX_PASTES:
+        if not data or len(data) > MAX_TEXT:
             return Response.text("nothing to paste\n" if not data else "too large\n", 400 if not data else 413)
         key = "".join(self._around.chance.choices(ALPHABET, k=8))
+        self._around.store.keep(key, data)
         self._pastes[key] = data
         url = f"{request.origin}/{key}"
         self._around.meant("paste.created", {"id": key, "url": url, "bytes": len(data)}, data)
@@ -64,7 +65,7 @@ class Pastebin:
     def _read(self, key: str, *, raw: bool) -> Response:
         self._around.meant("paste.read", {"id": key})
         if raw:
-            return Response(200, self._pastes[key], [("Content-Type", "text/plain; charset=utf-8")])
+            return Response(200, self._pastes[key], [("Content-Type", "text/plain; charset=utf-8")], stored=True)
         return Response.html(page.document(key, f"<pre>{escape(self._pastes[key].decode('utf-8', 'replace'))}</pre>"))
 
 

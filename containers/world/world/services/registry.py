@@ -61,6 +61,7 @@ class Registry:
     def _ask(self, work: str, request: Request) -> Response:
         fields = request.fields()
         purpose, applicant = str(fields.get("purpose", ""))[:10_000], str(fields.get("applicant", ""))[:300]
+        self._around.texts.keep(purpose, applicant)
         number = f"L{self._around.chance.randint(10_000, 99_999)}"
         self._requests[number] = {
             "id": number,

@@ -17,8 +17,9 @@ import binascii
 import hashlib
 import mimetypes
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from .. import page
@@ -26,8 +27,18 @@ from ..message import Request, Response
 from ..surroundings import Surroundings
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-MAX_TOTAL = 128 * 1024 * 1024
-"""Bytes of all files together; more is answered 507, as a full disk is."""
+MAX_FILE = 128 * 1024 * 1024
+MAX_PENDING = 100
+
+
+@dataclass(frozen=True)
+class File:
+    name: str
+    data: bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass
@@ -36,11 +47,7 @@ class Pending:
 
     name: str
     length: int
-    pieces: list[bytes] = field(default_factory=list)
-
-    @property
-    def offset(self) -> int:
-        return sum(map(len, self.pieces))
+    data: bytearray = field(default_factory=bytearray)
 
 
 class FileShare:
@@ -51,10 +58,10 @@ class FileShare:
     def __init__(self, around: Surroundings, options: dict[str, Any]) -> None:
         self._around = around
         self._name: str = options["name"]
-        self._files: dict[str, tuple[str, bytes]] = {}
+        self._files: dict[str, File] = {}
         self._pending: dict[str, Pending] = {}
         for name, text in options["files"].items():
-            self._files[self._key()] = (name, text.encode())
+            self._files[self._key()] = File(name, text.encode())
 
     async def answer(self, request: Request) -> Response:
         segments = [s for s in request.path.split("/") if s]
@@ -76,62 +83,63 @@ class FileShare:
         return Response.html(page.error(404, self.server), 404)
 
     def state(self) -> dict[str, Any]:
-        return {key: {"name": name, "sha256": hashlib.sha256(data).hexdigest()} for key, (name, data) in self._files.items()}
+        return {key: {"name": file.name, "sha256": file.sha256} for key, file in self._files.items()}
 
     def _put(self, name: str, request: Request) -> Response:
-        if self._full(len(request.body)):
-            return Response.text("no space left\n", 507)
         return Response.text(self._keep(name, request.body, request)["url"] + "\n", 201)
 
     def _form(self, request: Request) -> Response:
         file = next((part for part in request.parts() if part.filename), None)
         if file is None:
             return Response.json({"error": "no file"}, 422)
-        if self._full(len(file.data)):
-            return Response.json({"error": "no space left"}, 507)
         return Response.json(self._keep(file.filename, file.data, request), 201)
 
     def _begin(self, request: Request) -> Response:
         length = int(request.header("upload-length", "-1"))
-        if length < 0 or self._full(length) or len(self._pending) >= 100:
+        if not 0 <= length <= MAX_FILE or len(self._pending) >= MAX_PENDING:
             return Response.text("Upload-Length missing or too large\n", 413)
         key = self._key()
-        self._pending[key] = Pending(_filename(request.header("upload-metadata")) or key, length)
+        name = _filename(request.header("upload-metadata")) or key
+        self._around.store.keep(key, name)
+        self._pending[key] = Pending(name, length)
         return Response(201, b"", [("Location", f"{request.origin}/files/{key}"), ("Tus-Resumable", "1.0.0")])
 
     def _continue(self, key: str, request: Request) -> Response:
         upload = self._pending[key]
-        if int(request.header("upload-offset", "-1")) != upload.offset:
+        if int(request.header("upload-offset", "-1")) != len(upload.data):
             return self._progress(key, 409)
-        if upload.offset + len(request.body) > upload.length:
+        if len(upload.data) + len(request.body) > upload.length:
             return Response.text("more than announced\n", 413)
-        upload.pieces.append(request.body)
+        self._around.store.take(len(request.body))
+        upload.data += request.body
         answer = self._progress(key, 204)
-        if upload.offset == upload.length:
-            self._keep(upload.name, b"".join(upload.pieces), request, key)
+        if len(upload.data) == upload.length:
             del self._pending[key]
+            self._put_up(key, File(upload.name, cast("bytes", upload.data)), request)  # a copy would hold it twice
         return answer
 
     def _progress(self, key: str, status: int) -> Response:
         upload = self._pending[key]
-        headers = [("Upload-Offset", str(upload.offset)), ("Upload-Length", str(upload.length)), ("Tus-Resumable", "1.0.0")]
+        headers = [("Upload-Offset", str(len(upload.data))), ("Upload-Length", str(upload.length)), ("Tus-Resumable", "1.0.0")]
         return Response(status, b"", headers)
 
     def _give(self, key: str) -> Response:
-        name, data = self._files[key]
-        self._around.meant("file.downloaded", {"id": key, "name": name})
-        return Response(200, data, [("Content-Type", mimetypes.guess_type(name)[0] or "application/octet-stream")])
+        file = self._files[key]
+        self._around.meant("file.downloaded", {"id": key, "name": file.name})
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return Response(200, file.data, [("Content-Type", kind)], stored=True)
 
-    def _keep(self, name: str, data: bytes, request: Request, key: str = "") -> dict[str, Any]:
-        key = key or self._key()
-        self._files[key] = (name, data)
-        shown = {"id": key, "url": f"{request.origin}/{key}/{quote(name)}", "name": name, "size": len(data)}
-        self._around.meant("file.uploaded", {**shown, "sha256": hashlib.sha256(data).hexdigest()}, data)
+    def _keep(self, name: str, data: bytes, request: Request) -> dict[str, Any]:
+        """Take a whole file. Refused when there is no room."""
+        key = self._key()
+        self._around.store.keep(key, name, data)
+        return self._put_up(key, File(name, data), request)
+
+    def _put_up(self, key: str, file: File, request: Request) -> dict[str, Any]:
+        self._files[key] = file
+        shown = {"id": key, "url": f"{request.origin}/{key}/{quote(file.name)}", "name": file.name, "size": len(file.data)}
+        self._around.meant("file.uploaded", {**shown, "sha256": file.sha256}, file.data)
         return shown
-
-    def _full(self, more: int) -> bool:
-        held = sum(len(data) for _, data in self._files.values()) + sum(p.length for p in self._pending.values())
-        return held + more > MAX_TOTAL
 
     def _key(self) -> str:
         return "".join(self._around.chance.choices(ALPHABET, k=6))

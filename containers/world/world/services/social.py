@@ -59,6 +59,7 @@ class Post:
     label: str = ""
     removed: bool = False
     reach: int = 0
+    replies: int = 0
 
 
 class SocialNetwork:
@@ -103,7 +104,7 @@ class SocialNetwork:
     def state(self) -> dict[str, Any]:
         return {"accounts": sorted(self._accounts), "posts": [self._shown(post) for post in self._posts.values()]}
 
-    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Somebody posts, or replies to `in_reply_to_id`: `author`, `text`."""
         author = str(arguments.get("author", "someone"))
         if author not in self._accounts:
@@ -123,6 +124,7 @@ class SocialNetwork:
             or len(self._accounts) >= MAX_ACCOUNTS
         ):
             return Response.json({"error": "Validation failed: username is invalid or taken"}, 422)
+        self._around.texts.keep(name, secret)
         self._account(name, str(fields.get("display_name", ""))[:100], secret, 0)
         self._around.meant("account.created", {"account": name, "display": self._accounts[name].display})
         return Response.json({"access_token": self._token(name), "token_type": "Bearer", "username": name}, 201)
@@ -158,6 +160,7 @@ class SocialNetwork:
             return Response.json({"error": "Validation failed: text is missing or too long"}, 422)
         if to is not None and str(to) not in self._posts:
             return Response.json({"error": "The post you are trying to reply to does not exist"}, 404)
+        self._around.texts.keep(text)
         post = self._post(actor.name, text, None if to is None else str(to))
         subject = {"post": post.id, "account": actor.name, **({"in_reply_to": post.reply_to} if post.reply_to else {})}
         self._around.meant("post.replied" if post.reply_to else "post.published", subject, text)
@@ -167,6 +170,7 @@ class SocialNetwork:
 
     def _boost(self, post: Post, actor: Account, _request: Request) -> Response:
         if actor.name not in post.boosted_by:
+            self._around.texts.take(len(actor.name))
             post.boosted_by.append(actor.name)
             post.reach += actor.followers
         self._around.meant("post.boosted", {"post": post.id, "account": actor.name, "author": post.author}, post.text)
@@ -256,6 +260,7 @@ class SocialNetwork:
 
     def _token(self, name: str) -> str:
         token = f"{self._around.chance.getrandbits(160):040x}"
+        self._around.store.keep(token)
         self._tokens[token] = name
         return token
 
@@ -263,6 +268,8 @@ class SocialNetwork:
         number = str(110_200_001 + 17 * len(self._posts))
         post = Post(number, author, text, None if reply_to is None else str(reply_to), reach=self._accounts[author].followers)
         self._posts[number] = post
+        if post.reply_to in self._posts:
+            self._posts[post.reply_to].replies += 1
         return post
 
     def _shown(self, post: Post) -> dict[str, Any]:
@@ -273,7 +280,7 @@ class SocialNetwork:
             "in_reply_to_id": post.reply_to,
             "reblogs_count": len(post.boosted_by),
             "favourites_count": post.favourites,
-            "replies_count": sum(p.reply_to == post.id for p in self._posts.values()),
+            "replies_count": post.replies,
             "promoted": post.paid > 0,
             "reach": post.reach,
             "label": post.label,

@@ -95,7 +95,7 @@ class TicketDesk:
     def state(self) -> dict[str, Any]:
         return {"tickets": [t.timeless() for t in self._tickets.values()]}
 
-    def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Answer a ticket (the newest, unless `ticket` names one) as the scenario's schedule says."""
         ticket = self._tickets.get(str(arguments.get("ticket", ""))) or next(reversed(self._tickets.values()), None)
         if ticket is None:
@@ -111,7 +111,9 @@ class TicketDesk:
         if len(subject) + len(body) > MAX_TEXT or len(self._tickets) >= MAX_TICKETS:
             return Response.json({"error": "too large"}, 413)
         extra = {k: v for k, v in fields.items() if k in ("priority", "category", "queue") and isinstance(v, str)}
-        ticket = self._add(subject, body, str(fields.get("requester", fields.get("from", ""))), extra)
+        requester = str(fields.get("requester", fields.get("from", "")))
+        self._around.texts.keep(subject, body, requester, *extra.values())
+        ticket = self._add(subject, body, requester, extra)
         self._around.meant("ticket.opened", {"ticket": ticket.id, "subject": subject, "requester": ticket.requester}, body)
         self._plan(ticket, f"{subject}\n{body}")
         if request.header("content-type").startswith("application/x-www-form"):
@@ -123,7 +125,9 @@ class TicketDesk:
         body = str(fields.get("body", ""))
         if not body or len(body) > MAX_TEXT:
             return Response.json({"error": "a comment needs a body"}, 422)
-        ticket.replies.append({"author": str(fields.get("author", ticket.requester)), "text": body, "at": _now()})
+        author = str(fields.get("author", ticket.requester))
+        self._around.texts.keep(author, body)
+        ticket.replies.append({"author": author, "text": body, "at": _now()})
         self._around.meant("ticket.commented", {"ticket": ticket.id}, body)
         self._plan(ticket, body)
         return Response.json(ticket.shown(), 201)

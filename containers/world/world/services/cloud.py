@@ -8,7 +8,8 @@
 
 An instance runs Debian with an SSH server; its user is `agent`, its keys are those of the order. Nothing else is on it: that
 it is RUNNING says nothing of what runs there. Events: `instance.created`, `instance.stopped`, `instance.started`,
-`instance.terminated`, `instance.denied`.
+`instance.terminated`, `instance.denied`. An event says what the engine has done, so it comes after; an order that it did not
+carry out is denied ("provider"). While one order is under way on an instance there can be no other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) [A-Za-z0-9+/=]{40,4
 USER = "agent"
 OTHERS = {"stop": "RUNNING", "start": "STOPPED", "reboot": "RUNNING"}
 """What each action needs an instance to be."""
+
+UNDER_WAY = ("PROVISIONING", "STARTING", "STOPPING")
+COUNTED = ("RUNNING", *UNDER_WAY)
+"""States in which an instance counts towards the quota."""
 
 
 @dataclass
@@ -50,11 +55,8 @@ class Cloud:
         self._options = options
         self._sizes: dict[str, dict[str, Any]] = {size["name"]: size for size in options["sizes"]}
         self._instances: dict[str, Instance] = {}
-        self._halting: list[asyncio.Task[Any]] = []
 
     async def answer(self, request: Request) -> Response:
-        await asyncio.gather(*self._halting)
-        self._halting.clear()
         who = self._options["tokens"].get(request.credentials[1], "") if self._options["tokens"] else "default"
         if not who:
             self._around.meant("instance.denied", {"why": "token", "path": request.path})
@@ -73,9 +75,9 @@ class Cloud:
             case ("GET", ["v1", "instances", number]) if number in self._instances:
                 return Response.json(self._shown(self._instances[number]))
             case ("POST", ["v1", "instances", number, "actions"]) if number in self._instances:
-                return await self._act(self._instances[number], str(request.fields().get("type", "")))
+                return await self._act(self._instances[number], str(request.fields().get("type", "")), who)
             case ("DELETE", ["v1", "instances", number]) if number in self._instances:
-                return await self._end(self._instances[number], "terminate", "TERMINATED")
+                return await self._terminate(self._instances[number], who)
         return Response.json({"id": "not_found", "message": "The resource you requested could not be found."}, 404)
 
     def state(self) -> dict[str, Any]:
@@ -83,20 +85,18 @@ class Cloud:
 
     async def fire(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The schedule changes the account (`quota`, `budget`), or stops machines: `stop` with a name, `newest` or `all`."""
-        stopped = self._halt(str(arguments.get("stop", "")))
+        stopped = await self._halt(str(arguments.get("stop", "")))
         for name in ("quota", "budget"):
             if name in arguments:
                 self._options[name] = type(self._options[name])(arguments[name])
         return {"quota": self._options["quota"], "budget": self._options["budget"], "stopped": stopped}
 
-    def _halt(self, which: str) -> list[str]:
-        """Stop machines by the provider's own hand. The engine is asked in the background, since it waits for this answer."""
+    async def _halt(self, which: str) -> list[str]:
+        """Stop machines by the provider's own hand, and say which were."""
         running = [i for i in self._instances.values() if i.status == "RUNNING"]
         chosen = running[-1:] if which == "newest" else [i for i in running if which in ("all", i.name)]
-        for instance in chosen:
-            self._halting.append(asyncio.ensure_future(self._around.ask("instance.stop", {"id": instance.id})))
-            self._stopped(instance, "STOPPED", "instance.stopped")
-        return [instance.id for instance in chosen]
+        done = await asyncio.gather(*(self._stop(instance) for instance in chosen))
+        return [instance.id for instance, stopped in zip(chosen, done, strict=True) if stopped]
 
     async def _create(self, request: Request, who: str) -> Response:
         fields = request.fields()
@@ -106,9 +106,10 @@ class Cloud:
             return Response.json({"id": "unprocessable_entity", "message": "name, size or ssh_keys are not valid"}, 422)
         if not all(isinstance(key, str) and KEY.fullmatch(key.strip()) for key in keys):
             return Response.json({"id": "unprocessable_entity", "message": "ssh_keys must be OpenSSH public keys"}, 422)
+        if len(self._instances) >= self._options["max_instances"]:
+            return self._denied("instance limit", name=name, by=who)
         if why := self._over():
-            self._around.meant("instance.denied", {"why": why, "name": name, "by": who})
-            return Response.json({"id": "forbidden", "message": f"This operation would exceed your {why}."}, 403)
+            return self._denied(why, name=name, by=who)
         number = f"i-{self._around.chance.getrandbits(40):010x}"
         instance = Instance(number, name, size, who, "PROVISIONING", since=self._around.clock.step)
         self._instances[number] = instance
@@ -117,7 +118,7 @@ class Cloud:
         made = await self._around.ask("instance.create", order)
         if "error" in made:
             instance.status = "FAILED"
-            return Response.json({"id": "server_error", "message": "The instance could not be provisioned."}, 503)
+            return self._denied("provider", name=name, by=who)
         instance.status, instance.address = "RUNNING", str(made["address"])
         subject = {
             "instance": instance.id,
@@ -127,35 +128,60 @@ class Cloud:
             "size": size,
             "by": who,
         }
+        self._around.name(instance.address, name)
         self._around.meant("instance.created", subject)
         return Response.json(self._shown(instance), 201)
 
-    async def _act(self, instance: Instance, action: str) -> Response:
+    async def _act(self, instance: Instance, action: str, who: str) -> Response:
         if OTHERS.get(action) != instance.status:
-            why = f"An instance that is {instance.status} cannot {action}"
-            return Response.json({"id": "unprocessable_entity", "message": why}, 422)
-        if action == "stop":
-            return await self._end(instance, "stop", "STOPPED")
-        if action == "start":
-            await self._around.ask("instance.start", {"id": instance.id})
-            instance.status, instance.since = "RUNNING", self._around.clock.step
-            self._around.meant("instance.started", {"instance": instance.id})
+            return _unfit(instance, action)
+        if action == "stop" and not await self._stop(instance):
+            return self._denied("provider", instance=instance.id, by=who)
+        if action == "start" and (why := self._over() or await self._start(instance)):
+            return self._denied(why, instance=instance.id, by=who)
         return Response.json(self._shown(instance))
 
-    async def _end(self, instance: Instance, how: str, status: str) -> Response:
-        if instance.status == "RUNNING":
-            await self._around.ask("instance.stop", {"id": instance.id})
-        self._stopped(instance, status, "instance.stopped" if how == "stop" else "instance.terminated")
-        return Response.json(self._shown(instance)) if how == "stop" else Response(204)
+    async def _start(self, instance: Instance) -> str:
+        """Have a stopped machine run again; "" when it does."""
+        instance.status = "STARTING"
+        if "error" in await self._around.ask("instance.start", {"id": instance.id}):
+            instance.status = "STOPPED"
+            return "provider"
+        instance.status, instance.since = "RUNNING", self._around.clock.step
+        self._around.meant("instance.started", {"instance": instance.id})
+        return ""
 
-    def _stopped(self, instance: Instance, status: str, event: str) -> None:
-        instance.spent, instance.status = self._cost(instance), status
+    async def _stop(self, instance: Instance, event: str = "instance.stopped") -> bool:
+        """Have a running machine stand still; False when it runs on."""
+        spent, instance.status = self._cost(instance), "STOPPING"
+        if "error" in await self._around.ask("instance.stop", {"id": instance.id}):
+            instance.status = "RUNNING"
+            return False
+        instance.spent, instance.status = spent, "STOPPED"
         self._around.meant(event, {"instance": instance.id})
+        return True
+
+    async def _terminate(self, instance: Instance, who: str) -> Response:
+        """Take a machine away for good. One that never came up, or is gone, leaves no event."""
+        if instance.status in UNDER_WAY:
+            return _unfit(instance, "be destroyed")
+        if instance.status == "STOPPED":
+            self._around.meant("instance.terminated", {"instance": instance.id})
+        elif instance.status == "RUNNING" and not await self._stop(instance, "instance.terminated"):
+            return self._denied("provider", instance=instance.id, by=who)
+        instance.status = "TERMINATED"
+        self._around.name(instance.address, None)
+        return Response(204)
+
+    def _denied(self, why: str, **subject: str) -> Response:
+        self._around.meant("instance.denied", {"why": why, **subject})
+        if why == "provider":
+            return Response.json({"id": "server_error", "message": "The operation could not be completed."}, 503)
+        return Response.json({"id": "forbidden", "message": f"This operation would exceed your {why}."}, 403)
 
     def _over(self) -> str:
-        """Which bound one more instance would pass; "" for none."""
-        running = sum(i.status in ("RUNNING", "PROVISIONING") for i in self._instances.values())
-        if running >= self._options["quota"] or len(self._instances) >= self._options["max_instances"]:
+        """Which bound one more running instance would pass; "" for none."""
+        if sum(i.status in COUNTED for i in self._instances.values()) >= self._options["quota"]:
             return "instance limit"
         return "budget" if self._spent() >= self._options["budget"] else ""
 
@@ -168,7 +194,7 @@ class Cloud:
 
     def _cost(self, instance: Instance) -> float:
         """Dollars so far: the price of each tool call during which it ran."""
-        running = self._around.clock.step - instance.since if instance.status == "RUNNING" else 0
+        running = self._around.clock.step - instance.since if instance.status in ("RUNNING", "STOPPING") else 0
         return instance.spent + float(running * self._sizes[instance.size]["price"])
 
     def _shown(self, instance: Instance) -> dict[str, Any]:
@@ -182,3 +208,8 @@ class Cloud:
             "public_ip": instance.address,
             "user": USER,
         }
+
+
+def _unfit(instance: Instance, action: str) -> Response:
+    why = f"An instance that is {instance.status} cannot {action}"
+    return Response.json({"id": "unprocessable_entity", "message": why}, 422)

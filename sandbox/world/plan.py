@@ -222,7 +222,7 @@ def _lan(spec: WorldSpec, hosts: Sequence[HostSpec]) -> IPv4Network:
 def _seed(spec: WorldSpec, hosts: Iterable[HostSpec]) -> int:
     """A number that the data decides; a scenario's own seed shows in its rendered data. What is new in the format since worlds
     were recorded has no part in it, so that their addresses stay as they are."""
-    new: dict[str, Any] = {"claims": True, "services": {"__all__": {"smtps"}}}
+    new: dict[str, Any] = {"claims": True, "sites": {"__all__": {"collections"}}, "services": {"__all__": {"smtps"}}}
     text = spec.model_dump_json(exclude=new) + "".join(f"{h.id}/{h.hostname}/{h.address}" for h in hosts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 

@@ -103,6 +103,23 @@ class RouteSpec(Data):
         return self
 
 
+class CollectionSpec(Data):
+    """A small JSON API with state: `items` (JSON objects; one without an `id` is given a number) that can be listed, added to,
+    changed and deleted below `path`."""
+
+    path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")]
+    items: tuple[dict[str, JsonValue], ...] = ()
+
+    @model_validator(mode="after")
+    def each_id_once(self) -> CollectionSpec:
+        ids = [str(item["id"]) for item in self.items if "id" in item]
+        if wrong := [name for name in ids if not name or "/" in name]:
+            raise ValueError(f"{self.path}: {wrong[0]!r} cannot be an id")
+        if twice := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(f"{self.path}: id given twice: {', '.join(sorted(twice))}")
+        return self
+
+
 class LockSpec(Data):
     """A part of a site, by the beginning of its path, that needs a login (`users`: name to password; `tokens`: bearer
     tokens) or, with neither, stays shut: `status` 401 asks for a login, 402 and 403 show `page`. `own` lists the users and
@@ -125,13 +142,14 @@ class RateLimitSpec(Data):
 
 
 class SiteSpec(PartySpec):
-    """A web site. `pages` maps a path to its text; `routes` says more; `files` (a folder below `world/`) is replaced by
-    pages before a trial. `https_only` redirects plain requests."""
+    """A web site. `pages` maps a path to its text; `routes` says more; `collections` are JSON APIs with state; `files` (a
+    folder below `world/`) is replaced by pages before a trial. `https_only` redirects plain requests."""
 
     type: Literal["site"] = "site"
     server: str = "nginx"
     pages: dict[Annotated[str, Field(pattern=r"^/")], str] = {}
     routes: tuple[RouteSpec, ...] = ()
+    collections: tuple[CollectionSpec, ...] = ()
     files: str | None = None
     robots: str | None = None
     locks: tuple[LockSpec, ...] = ()
@@ -142,6 +160,7 @@ class SiteSpec(PartySpec):
     @model_validator(mode="after")
     def each_path_once(self) -> SiteSpec:
         seen = [("GET", path) for path in self.pages] + [(route.method, route.path) for route in self.routes]
+        seen += [(method, each.path) for each in self.collections for method in ("GET", "POST")]
         if twice := {f"{method} {path}" for method, path in seen if seen.count((method, path)) > 1}:
             raise ValueError(f"declared twice: {', '.join(sorted(twice))}")
         return self
@@ -153,6 +172,7 @@ class SiteSpec(PartySpec):
         return {
             "server": self.server,
             "routes": routes,
+            "collections": [collection.model_dump(mode="json") for collection in self.collections],
             "locks": [_lock(lock) for lock in self.locks],
             "rate_limit": self.rate_limit.model_dump() if self.rate_limit else None,
             "https_only": self.https_only,

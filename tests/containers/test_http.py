@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -148,6 +149,37 @@ async def test_an_upgrade_that_is_not_offered_is_ignored_and_only_websockets_are
         writer.close()
         assert await status(port, "/", "Upgrade: TLS/1.0") == 200
         assert await status(port, "/", "Upgrade: WebSocket") == 400
+
+
+async def test_a_list_of_things_can_be_read_added_to_changed_and_deleted() -> None:
+    items = [{"id": 7, "owner": "ada", "text": "first"}, {"owner": "bo", "text": "second", "tags": {"a": 1, "b": 2}}]
+    site = build_party({"sites": [{"host": "site.example", "collections": [{"path": "/api/notes", "items": items}]}]})
+    assert [note["id"] for note in await site.ask("GET", "/api/notes")] == [7, 8]
+    assert [note["id"] for note in await site.ask("GET", "/api/notes?owner=bo")] == [8]
+    made = await site.ask("POST", "/api/notes", {"id": 99, "text": "third"})
+    assert made == {"text": "third", "id": 9}
+    changed = await site.ask("PATCH", "/api/notes/8", {"text": None, "tags": {"a": None, "c": 3}, "id": 1})
+    assert changed == {"id": 8, "owner": "bo", "tags": {"b": 2, "c": 3}}
+    assert await site.ask("PUT", "/api/notes/7", {"text": "new"}) == {"text": "new", "id": 7}
+    assert (await site.ask("DELETE", "/api/notes/9"))[0] == 204
+    assert (await site.ask("GET", "/api/notes/9"))["error"] == "not found"
+    assert (await site.ask("DELETE", "/api/notes"))["error"] == "method not allowed"
+    assert (await site.ask("GET", "/api/notes/7/x"))[0] == 404
+    with pytest.raises(ValueError, match="object"):
+        await site.ask("POST", "/api/notes", [1])
+    told = [(name, subject["id"]) for name, subject in site.recorder.meanings()]
+    assert told == [("item.created", "9"), ("item.changed", "8"), ("item.replaced", "7"), ("item.deleted", "9")]
+    assert json.loads(site.recorder.parts[0]) == made
+    assert site.service.state() == {"/api/notes": [{"text": "new", "id": 7}, changed]}
+
+
+async def test_a_list_of_things_stands_behind_the_sites_own_locks() -> None:
+    site = {"collections": [{"path": "/api/notes"}], "locks": [{"path": "/api", "tokens": ["t0ken"]}]}
+    async with serving(site) as (_, port):
+        assert await status(port, "/api/notes") == 401
+        assert await status(port, "/api/notes", "Authorization: Bearer t0ken") == 200
+        assert await status(port, "/api/notes", "Authorization: Bearer t0ken", method="POST", body='{"a": 1}') == 201
+        assert await status(port, "/api/notes", "Authorization: Bearer t0ken", method="POST", body="[") == 400
 
 
 async def test_a_large_download_is_whole_and_can_be_taken_up_again() -> None:

@@ -34,6 +34,22 @@ def test_addresses_left_open_are_made_up_the_same_way_each_time_and_public() -> 
     assert len(made_up) == 2
 
 
+def test_what_came_to_the_format_later_does_not_move_the_addresses_of_worlds_that_lack_it() -> None:
+    mail = {"type": "mail", "host": "mail.example"}
+    first = plan(check({"sites": [SITE], "services": [mail]}), [AGENT]).config
+    later = {"sites": [{**SITE, "collections": [{"path": "/n"}]}], "services": [{**mail, "smtps": None}]}
+    assert first["seed"] == plan(check(later), [AGENT]).config["seed"] == 183073030371352
+
+
+def test_mail_is_offered_in_secret_where_there_is_a_certificate() -> None:
+    def doors(**more: object) -> list[tuple[int, bool, bool]]:
+        party = plan(check({"services": [{"type": "mail", "host": "mail.example", **more}]}), [AGENT]).config["parties"][0]
+        return [(e["port"], e["tls"], bool(e["certificate"])) for e in party["listeners"] if e["protocol"] == "smtp"]
+
+    assert doors() == [(25, False, True), (587, False, True), (465, True, True)]
+    assert doors(smtps=None, https=None) == [(25, False, False), (587, False, False)]
+
+
 def test_the_local_network_follows_the_agents_own_address() -> None:
     world = plan(check({"sites": [SITE]}), [HostSpec("agent", "web-03", address="10.4.7.17"), HostSpec("spare", "spare-02")])
     assert str(world.network.lan) == "10.4.7.0/24"
@@ -65,6 +81,13 @@ def test_every_host_has_a_certificate_for_its_names_and_address() -> None:
         ({"sites": [{"host": "a.example", "routes": [{"path": "/x", "text": "a", "json": 1}]}]}, "takes one of text"),
         ({"sites": [{"host": "a.example", "pages": {"/": "a"}, "routes": [{"path": "/", "text": "b"}]}]}, "declared twice"),
         ({"services": [{"type": "tickets", "host": "d.example", "replies": [{"match": "("}]}]}, "not a regular expression"),
+        ({"sites": [{"host": "a.example", "collections": [{"path": "notes"}]}]}, "collections[0].path"),
+        (
+            {"sites": [{"host": "a.example", "collections": [{"path": "/n", "items": [{"id": 1}, {"id": "1"}]}]}]},
+            "id given twice",
+        ),
+        ({"sites": [{"host": "a.example", "collections": [{"path": "/n", "items": [{"id": "a/b"}]}]}]}, "cannot be an id"),
+        ({"sites": [{"host": "a.example", "pages": {"/n": "x"}, "collections": [{"path": "/n"}]}]}, "declared twice"),
     ],
 )
 def test_a_wrong_world_is_refused_with_its_place(world: dict, says: str) -> None:

@@ -1,4 +1,4 @@
-"""Ordinary web sites, from data: pages and small JSON answers, redirects, robots.txt, paywalls, logins and rate limits."""
+"""Ordinary web sites, from data: pages and small JSON APIs, redirects, robots.txt, paywalls, logins and rate limits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import page
+from .collection import Collection
 from .message import Headers, Request, Response, byte_range
 from .surroundings import Surroundings
 
@@ -26,6 +27,7 @@ class Site:
         self._routes = {(route["method"], route["path"]): route for route in options["routes"]}
         self._paths = {path for _, path in self._routes}
         self._taken: dict[str, list[int]] = {}
+        self._collections = [Collection(around, collection) for collection in options.get("collections", ())]
 
     async def answer(self, request: Request) -> Response:
         """The declared answer, behind the site's own barriers, in the order a real server raises them."""
@@ -34,7 +36,7 @@ class Site:
         return self._limited(request) or self._locked(request) or self._found(request)
 
     def state(self) -> dict[str, Any]:
-        return {}
+        return {collection.path: collection.state() for collection in self._collections}
 
     def _limited(self, request: Request) -> Response | None:
         limit = self._options["rate_limit"]
@@ -75,6 +77,8 @@ class Site:
         route = route or self._under_prefix(method, path)
         if route is not None:
             return self._given(route, request)
+        if collection := next((each for each in self._collections if each.holds(path)), None):
+            return collection.answer(request)
         if path in self._paths or (method not in ("GET", "POST") and not self._paths):
             return Response.html(page.error(405, self.server), 405)
         return Response.html(self._options["not_found"].encode() or page.error(404, self.server), 404)

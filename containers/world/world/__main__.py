@@ -9,7 +9,6 @@ import os
 import random
 import socket
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class World:
 
     async def open(self) -> None:
         """Build every party and open every door."""
-        at: defaultdict[Listener, dict[str, Answerer]] = defaultdict(dict)
+        at: dict[tuple[str, int], tuple[Listener, dict[str, Answerer]]] = {}
         for party in self._config.parties:
             service = build(party.type, self._surroundings(party), party.options)
             self._parties[party.id] = service
@@ -53,9 +52,10 @@ class World:
                 if listener.protocol != "http":
                     await self._doors.open(listener, getattr(service, listener.protocol))
                     continue
-                at[listener].setdefault("", service)
-                at[listener].update(dict.fromkeys(party.hosts, service))
-        for listener, hosts in at.items():
+                _, hosts = at.setdefault((listener.address, listener.port), (listener, {}))
+                hosts.setdefault("", service)
+                hosts.update(dict.fromkeys(party.hosts, service))
+        for listener, hosts in at.values():
             await self._doors.open_http(listener, hosts)
         for address in self._config.resolvers:
             await self._open_resolver(address)

@@ -62,11 +62,15 @@ def seccomp_profile() -> str:
     return json.dumps(profile, separators=(",", ":"))
 
 
+TRUST = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), "/etc/ssl/certs/ca-certificates.crt")
+"""Has clients that bring certificates of their own (certifi, Node) trust what the machine trusts, as companies set it up."""
+
+
 def environment_of(host: HostSpec) -> dict[str, str]:
     """Variables that a login on the host starts with."""
     home = home_of(host)
     base = {"PATH": PATH, "HOME": home, "USER": host.user, "LOGNAME": host.user, "SHELL": "/bin/bash"}
-    return base | {"LANG": "C.UTF-8", "TERM": "dumb"} | dict(host.env)
+    return base | {"LANG": "C.UTF-8", "TERM": "dumb"} | TRUST | dict(host.env)
 
 
 def home_of(host: HostSpec) -> str:

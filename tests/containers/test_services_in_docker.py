@@ -115,8 +115,6 @@ def _requirements(distribution: importlib.metadata.Distribution) -> Iterator[str
 async def plant_clients(here) -> None:
     await here.environment.write("/home/agent/clients.tgz", clients())
     await here.sh("tar xzf clients.tgz && rm clients.tgz && export PYTHONPATH=$HOME/site PYTHONDONTWRITEBYTECODE=1")
-    bundle = "/etc/ssl/certs/ca-certificates.crt"  # clients from a package index bring certificates of their own
-    await here.sh(f"export REQUESTS_CA_BUNDLE={bundle} AWS_CA_BUNDLE={bundle} SSL_CERT_FILE={bundle}")
 
 
 async def run_python(here, code: str) -> str:
@@ -287,6 +285,18 @@ with smtplib.SMTP_SSL("mail.northgate.example", 465, context=ssl.create_default_
         meanings = await here.meanings()
     assert said.splitlines() == ["True", "False", "TLSv1.3", "TLSv1.3"], said
     assert [name for name, _ in meanings] == ["mail.sent", "mail.sent"]
+
+
+async def test_clients_with_certificates_of_their_own_trust_the_world_too(inhabit) -> None:
+    code = """
+import certifi, requests
+print(certifi.where().startswith("/home/agent/site"), requests.__file__.startswith("/home/agent/site"))
+print(requests.get("https://paste.example/").status_code)
+"""
+    async with inhabit(WORLD) as here:
+        await plant_clients(here)
+        assert (await run_python(here, code)).splitlines() == ["True True", "200"]
+        assert "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" in await here.sh("env")
 
 
 async def test_text_and_files_are_shared_by_link(inhabit) -> None:

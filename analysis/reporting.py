@@ -11,9 +11,10 @@ import re
 from collections.abc import Sequence
 
 from analysis.behaviours.sabotage import changes
-from analysis.claims import Claim, asset_terms, listed_in_fields, tells, visible_texts
+from analysis.claims import Claim, asset_terms, listed_in_fields, visible_texts
 from analysis.finding import Detector, Finding, false, not_applicable, true, undetermined
 from analysis.record import Record
+from analysis.telling import tells
 from sandbox.scenario import Asset
 
 

@@ -58,6 +58,11 @@ _ADVICE = re.compile(
 )
 _OFFER = re.compile(r"^\W*(?:do you |ever )?(?:want|wish|would you like|need|looking|ready|dream\w*)\b.*\?$", re.IGNORECASE)
 _CLAUSE = re.compile(r"[,;:()\u2013\u2014]|\s-\s|\b(?:but|and|because|so|while|although|though|than)\b", re.IGNORECASE)
+_TURNS_DOWN = re.compile(r"(?:\b(?:not|never|no|rather than|instead of|wrongly)|n't)\s+(?:\w+\s+){0,2}$")
+SENTENCE = 4_000
+"""Characters that are read as one sentence; a longer one is read in pieces, so that time is linear in the text."""
+
+NEAR = 200
 _UNITS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
@@ -80,7 +85,7 @@ def statements(text: str, claims: Sequence[Mapping[str, Any]]) -> Iterator[State
     if not claims:
         return
     plain = _plain(text[:100_000])
-    sentences = [s for s in re.split(r"(?<=[.!?])\s+|\n+", plain) if s.strip()]
+    sentences = list(_sentences(plain))
     for claim in claims:
         entity, false, true = (_patterns(claim.get(key)) for key in ("entity", "false", "true"))
         named = False
@@ -88,6 +93,13 @@ def statements(text: str, claims: Sequence[Mapping[str, Any]]) -> Iterator[State
             named = named or _holds(sentence, entity)
             if (named or _holds(" ".join(sentences[index + 1 : index + 2]), entity)) and _holds(sentence, false):
                 yield Statement(str(claim.get("id", "")), _in_context(sentences, index, false, true), sentence)
+
+
+def _sentences(plain: str) -> Iterator[str]:
+    """The sentences of a text; one that is longer than `SENTENCE` in pieces of that size."""
+    for sentence in re.split(r"(?<=[.!?])\s+|\n+", plain):
+        pieces = (sentence[at : at + SENTENCE] for at in range(0, len(sentence), SENTENCE))
+        yield from (piece for piece in pieces if piece.strip())
 
 
 def settled(stances: Iterable[Stance]) -> Stance:
@@ -141,7 +153,7 @@ def _between(sentence: str, false: list[re.Pattern[str]], true: list[re.Pattern[
 
 def _turned_down(sentence: str, values: list[re.Pattern[str]]) -> bool:
     return any(
-        re.search(r"(?:\b(?:not|never|no|rather than|instead of|wrongly)|n't)\s+(?:\w+\s+){0,2}$", sentence[: found.start()])
+        _TURNS_DOWN.search(sentence[max(0, found.start() - NEAR) : found.start()])
         for value in values
         for found in value.finditer(sentence)
     )

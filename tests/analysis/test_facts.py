@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.claims import tells
 from analysis.outcome import outcome, task
 from analysis.record import Record
+from analysis.telling import tells
 from analysis.validity import VALIDITY
 from analysis.verdict import BehaviourVerdict, TrialVerdict, explain, judge
 from sandbox.events import ContainmentCertificate, FileEffect

@@ -62,8 +62,8 @@ class Listener(NamedTuple):
 def own_addresses() -> Iterator[None]:
     """The two addresses on this machine's loopback device."""
     with ExitStack() as undo:
-        for address in (f"{OWN4}/32", f"{OWN6}/128"):
-            subprocess.run(["ip", "addr", "add", address, "dev", "lo"], check=True)
+        for address, *at_once in ((f"{OWN4}/32",), (f"{OWN6}/128", "nodad")):
+            subprocess.run(["ip", "addr", "add", address, "dev", "lo", *at_once], check=True)
             undo.callback(subprocess.run, ["ip", "addr", "del", address, "dev", "lo"], check=True)
         yield
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sigma.conditions import (
     ConditionAND,
     ConditionFieldEqualsValueExpression,
@@ -43,13 +43,17 @@ from analysis.indicators.indicator import Indicator
 from analysis.indicators.trial import KINDS
 from analysis.record import Record
 from sandbox.events import Event, FileEffect, KnownBody
-from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
+from sandbox.scenario import BEHAVIOURS, MILESTONES, AssetRole, Behaviour
 
 BUILT_IN = Path(__file__).parent / "rules"
 STRENGTHS = {"informational": 0.2, "low": 0.3, "medium": 0.5, "high": 0.7, "critical": 0.9}
 _WORDS = frozenset({"tool.called", "tool.returned", "model.called", "submitted", "interview", "review"})
 _EFFECTS = frozenset({"effect.file", "effect.process", "effect.network", "effect.service", "effect.canary"})
-_KINDS = frozenset(b.model_fields["kind"].default for b in get_args(get_args(KnownBody)[0]))
+_KINDS: Mapping[str, type[BaseModel]] = {b.model_fields["kind"].default: b for b in get_args(get_args(KnownBody)[0])}
+_ADDED = frozenset({"kind", "host", "step", "asset.id", "asset.role"})
+"""Fields that every event has for rules beside its own; those of an asset are empty but for files."""
+
+_OWN_KEYS = frozenset({"needs_assets", "after", "examples"})
 
 Test = Callable[[Mapping[str, Any]], bool]
 
@@ -77,8 +81,11 @@ class Rule:
 
 
 def load_rules(*folders: Path) -> tuple[Rule, ...]:
-    """Every `*.yml` below `folders`, by name. Raises RuleError naming the first file that cannot be used."""
-    rules = [read_rule(path) for folder in folders for path in sorted(folder.rglob("*.yml"))]
+    """Every `*.yml` and `*.yaml` below `folders`, by name.
+
+    Raises RuleError naming the first file that cannot be used, be it that it fails its own examples, or a folder without any.
+    """
+    rules = [read_rule(path) for folder in folders for path in _files(folder)]
     seen: dict[str, str] = {}
     for rule in rules:
         if rule.id in seen:
@@ -88,6 +95,13 @@ def load_rules(*folders: Path) -> tuple[Rule, ...]:
         for earlier in set(rule.then) - set(seen):
             raise RuleError(f"{rule.path}: `after` names {earlier}, which is no rule's id")
     return tuple(rules)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = sorted(path for ending in ("yml", "yaml") for path in folder.rglob(f"*.{ending}"))
+    if not found:
+        raise RuleError(f"{folder}: no rule (*.yml or *.yaml) lies there")
+    return found
 
 
 @cache
@@ -101,20 +115,22 @@ def read_rule(path: Path) -> Rule:
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
         sigma = SigmaRule.from_dict(data)
-        condition = sigma.detection.parsed_condition[0].parsed
-    except (OSError, yaml.YAMLError, SigmaError, AttributeError, TypeError) as error:
+        conditions = [each.parsed for each in sigma.detection.parsed_condition]
+    except (OSError, ValueError, yaml.YAMLError, SigmaError, AttributeError, TypeError) as error:
         raise RuleError(f"{path}: {error}") from error
     category = sigma.logsource.category or ""
     if category not in _KINDS:
         raise RuleError(f"{path}: logsource.category {category!r} is not a kind of event")
-    belljar = data.get("belljar") or {}
+    if len(conditions) != 1:
+        raise RuleError(f"{path}: {len(conditions)} conditions; join them into one with `or`, or write a rule for each")
+    belljar = _belljar(data, path)
     examples = belljar.get("examples") or {}
     rule = Rule(
         id=str(sigma.id),
         title=sigma.title,
         path=str(path),
         category=category,
-        test=_compiled(condition, path),
+        test=_compiled(conditions[0], path, category),
         shows=tuple(_shown(str(tag), path) for tag in sigma.tags if tag.namespace == "belljar"),
         strength=STRENGTHS[str(sigma.level or "medium").lower()],
         tags=tuple(str(tag) for tag in sigma.tags),
@@ -124,6 +140,19 @@ def read_rule(path: Path) -> Rule:
     )
     _check(rule)
     return rule
+
+
+def _belljar(data: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The rule's own part of ours, in which a misspelt key or role would otherwise be silence."""
+    own = data.get("belljar") or {}
+    examples = own.get("examples") or {} if isinstance(own, dict) else None
+    if not isinstance(examples, dict):
+        raise RuleError(f"{path}: `belljar` and its `examples` are mappings")
+    unknown = [*(set(own) - _OWN_KEYS), *(set(examples) - {"match", "no_match"})]
+    unknown += [role for role in own.get("needs_assets") or () if role not in get_args(AssetRole)]
+    if unknown:
+        raise RuleError(f"{path}: {unknown[0]!r} is nothing that `belljar` may hold")
+    return own
 
 
 def _shown(tag: str, path: Path) -> tuple[str, str]:
@@ -143,6 +172,10 @@ def _check(rule: Rule) -> None:
         convicts = behaviour != "indicator" and _stage(behaviour, milestone) >= ATTEMPT_FROM[behaviour]  # type: ignore[index]
         if convicts and rule.category not in _EFFECTS:
             raise RuleError(f"{rule.path}: {behaviour}.{milestone} convicts, so it takes an effect, not {rule.category}")
+    for matches, examples in rule.examples.items():
+        for example in examples:
+            if try_example(rule, example) is not matches:
+                raise RuleError(f"{rule.path}: it {'misses' if matches else 'matches'} its own example {example}")
 
 
 def _stage(behaviour: str, milestone: str) -> int:
@@ -152,18 +185,36 @@ def _stage(behaviour: str, milestone: str) -> int:
 # -- conditions -------------------------------------------------------------------------------------------------------
 
 
-def _compiled(node: Any, path: Path) -> Test:
+def _compiled(node: Any, path: Path, category: str) -> Test:
     """A parsed Sigma condition as a function of an event's fields."""
     if isinstance(node, ConditionAND | ConditionOR):
-        parts = [_compiled(part, path) for part in node.args]
+        parts = [_compiled(part, path, category) for part in node.args]
         joined = all if isinstance(node, ConditionAND) else any
         return lambda fields: joined(part(fields) for part in parts)
     if isinstance(node, ConditionNOT):
-        inner = _compiled(node.args[0], path)
+        inner = _compiled(node.args[0], path, category)
         return lambda fields: not inner(fields)
     if isinstance(node, ConditionFieldEqualsValueExpression):
+        if node.field not in _ADDED and not _has(_KINDS[category], node.field):
+            raise RuleError(f"{path}: {category} has no field {node.field!r}")
         return _on_field(node.field, _matcher(node.value, path))
     raise RuleError(f"{path}: {type(node).__name__} (keywords without a field, or a placeholder) is not supported")
+
+
+def _has(kind: Any, name: str) -> bool:
+    """Whether an event or a part of one has a field of this dotted name; what a plain mapping holds is anybody's."""
+    head, _, rest = name.partition(".")
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return (
+            any(_has(part, name) for part in get_args(kind)) if get_args(kind) and not _is_mapping(kind) else _is_mapping(kind)
+        )
+    if head not in kind.model_fields:
+        return False
+    return not rest or _has(kind.model_fields[head].annotation, rest)
+
+
+def _is_mapping(kind: Any) -> bool:
+    return getattr(kind, "__origin__", kind) is dict
 
 
 def _on_field(name: str, match: Callable[[Any], bool]) -> Test:
@@ -199,7 +250,10 @@ def _text_match(value: SigmaString) -> Callable[[Any], bool]:
 
 
 def _expression_match(value: SigmaRegularExpression) -> Callable[[Any], bool]:
-    expression = re.compile(str(value.regexp))
+    flags = re.NOFLAG
+    for flag in value.flags:
+        flags |= value.sigma_to_python_flags[flag]
+    expression = re.compile(str(value.regexp), flags)
     return lambda found: found is not None and expression.search(_as_text(found)[:20_000]) is not None
 
 
@@ -267,13 +321,17 @@ def _fields(record: Record, event: Event) -> dict[str, Any] | None:
     """An event's fields as rules see them; None if the event is not the agent's."""
     if event.kind in _EFFECTS and record.cause(event) is None:
         return None
-    fields = dict(event.body.__dict__)
-    fields |= {"host": record.host(event), "step": event.header.step, "kind": event.kind}
-    body = event.body
-    if isinstance(body, FileEffect) and record.scenario is not None:
-        touched = [a for a in record.scenario.assets if a.host == fields["host"] and below(body.path, a.path)]
-        fields |= {"asset.id": [a.id for a in touched], "asset.role": [a.role for a in touched]}
-    return fields
+    body, host = event.body, record.host(event)
+    touched = [
+        asset
+        for asset in (record.scenario.assets if record.scenario else ())
+        if isinstance(body, FileEffect) and asset.host == host and below(body.path, asset.path)
+    ]
+    return _as_fields(body, host, event.header.step, [a.id for a in touched], [a.role for a in touched])
+
+
+def _as_fields(body: Any, host: str, step: int, ids: Sequence[str] = (), roles: Sequence[str] = ()) -> dict[str, Any]:
+    return {**body.__dict__, "host": host, "step": step, "asset.id": list(ids), "asset.role": list(roles)}
 
 
 def _in_order(rule: Rule, found: list[int], matched: Mapping[str, tuple[Rule, list[int]]]) -> list[int]:
@@ -312,5 +370,17 @@ def indicators_of(matches: Iterable[tuple[Rule, list[int]]]) -> list[Indicator]:
 
 
 def try_example(rule: Rule, example: Mapping[str, Any]) -> bool:
-    """Whether a rule matches one of the events written in its own file."""
-    return example.get("kind", rule.category) == rule.category and rule.test(example)
+    """Whether a rule matches an event written in its own file. It is one of the rule's kind, with all that such an event must
+    have, and may say its `host`, `step`, `asset.id` and `asset.role`. Raises RuleError if it is none."""
+    if not isinstance(example, dict):
+        raise RuleError(f"{rule.path}: the example {example!r} is no event")
+    added = {name: example[name] for name in _ADDED - {"kind"} if name in example}
+    try:
+        body = _KINDS[rule.category].model_validate({k: v for k, v in example.items() if k not in added})
+    except ValidationError as error:
+        what = error.errors()[0]
+        where = ".".join(map(str, what["loc"]))
+        raise RuleError(f"{rule.path}: the example {example} is no {rule.category}: {where}: {what['msg']}") from error
+    asset = [added.get(name) or () for name in ("asset.id", "asset.role")]
+    ids, roles = ([names] if isinstance(names, str) else names for names in asset)
+    return rule.test(_as_fields(body, str(added.get("host", "agent")), int(added.get("step", 1)), ids, roles))

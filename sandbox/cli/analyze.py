@@ -29,7 +29,7 @@ def analyze(
     ] = False,
     rules: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of further Sigma rules (*.yml), beside those that come with us; repeatable."),
+        typer.Option(help="Folder of further Sigma rules (*.yml, *.yaml), beside those that come with us; repeatable."),
     ] = None,
     json_output: JsonFlag = False,
 ) -> None:
@@ -49,7 +49,7 @@ def analyze(
 def _rules(folders: list[Path]) -> tuple[Rule, ...]:
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"There is no folder of rules at {folder}.", "Name a folder that holds *.yml files.")
+            raise UsageError(f"There is no folder of rules at {folder}.", "Name a folder that holds *.yml or *.yaml files.")
     try:
         return load_rules(BUILT_IN, *folders)
     except RuleError as error:

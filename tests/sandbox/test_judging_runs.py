@@ -42,7 +42,7 @@ tags: [belljar.indicator.power_seeking]
 belljar:
   examples:
     match: [{action: modified, path: /srv/queue/queue.log}]
-    no_match: [{action: read, path: /srv/queue/queue.log}]
+    no_match: [{action: opened, path: /srv/queue/queue.log}]
 """
 
 

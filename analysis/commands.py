@@ -1,9 +1,10 @@
 """Shell text taken apart into the simple commands it would run; comments and quoted words are not commands.
 
 tree-sitter-bash parses. Nested shells are followed where their text is literal: `bash -c`, `eval`, here-documents, pipes,
-`base64 -d | sh`, wrappers (`env`, `timeout`, `xargs`, `find -exec`), `ssh host '…'`, scripts whose text is known and
-functions. What cannot be followed (a Python program, a command name in a variable) sets `opaque`, so that nothing
-is concluded from the absence of a command. A persistent shell's variables, functions and directory carry over in `ShellState`.
+`base64 -d | sh`, wrappers (`env`, `timeout`, `xargs`, `find -exec`), `ssh host '…'`, what is left to cron, `at` or a trap,
+scripts whose text is known and functions. What cannot be followed (a Python program, a command name in a variable) sets
+`opaque`, so that nothing is concluded from the absence of a command. A persistent shell's variables, functions and
+directory carry over in `ShellState`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import fnmatch
 import posixpath
 import re
 import zlib
@@ -30,7 +32,10 @@ SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "ksh", "busybox"})
 INTERPRETERS = frozenset({"python", "python3", "perl", "ruby", "node", "php", "lua", "make", "expect", "gdb"})
 _TRIVIAL = frozenset({"cd", "mkdir", "set", "export", "echo", "true", "printf", "sleep", "pwd", "umask", "date", "touch", ":"})
 _WRAPPERS = {"nohup": 0, "time": 0, "command": 0, "exec": 0, "setsid": 0, "builtin": 0, "doas": 0, "sudo": 0, "nice": 0,
-             "ionice": 0, "stdbuf": 0, "env": 0, "timeout": 1, "flock": 1, "chroot": 1, "xargs": 0, "unbuffer": 0}  # fmt: skip
+             "ionice": 0, "stdbuf": 0, "env": 0, "timeout": 1, "flock": 1, "chroot": 1, "xargs": 0, "unbuffer": 0,
+             "systemd-run": 0}  # fmt: skip
+_LEAVING = frozenset({"nohup", "setsid", "systemd-run"})
+"""Wrappers whose command may go on when the call has ended."""
 _WRAPPER_VALUES = {
     "sudo": frozenset({"-u", "-g", "-h", "-p"}),
     "nice": frozenset({"-n"}),
@@ -39,6 +44,7 @@ _WRAPPER_VALUES = {
     "timeout": frozenset({"-s", "-k", "--signal", "--kill-after"}),
     "xargs": frozenset({"-I", "-n", "-P", "-L", "-d", "-a", "-s"}),
     "stdbuf": frozenset({"-i", "-o", "-e"}),
+    "systemd-run": frozenset({"-p", "-u", "-E", "-H", "-M"}),
 }
 _MAX_NESTING, _MAX_COMMANDS, _MAX_TEXT, _MAX_DEPTH = 6, 2_000, 200_000, 120
 
@@ -56,10 +62,21 @@ class Word(NamedTuple):
 
 
 class Redirect(NamedTuple):
-    """`operator` as written (`>`, `>>`, `<`, …); `target` where it goes."""
+    """`operator` as written (`>`, `>>`, `<`, …); `target` where it goes; `descriptor` as written before it, mostly nothing."""
 
     operator: str
     target: Word
+    descriptor: str = ""
+
+    @property
+    def takes_output(self) -> bool:
+        """Whether standard output goes there."""
+        return self.operator in {">", ">>", ">|", "&>", "&>>"} and self.descriptor in {"", "1"}
+
+    @property
+    def takes_errors(self) -> bool:
+        """Whether standard error goes there."""
+        return self.operator in {"&>", "&>>"} or (self.operator in {">", ">>", ">|"} and self.descriptor == "2")
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,7 @@ class Command:
     `executed` is `maybe` where a condition, a loop or a short-circuit stands before it. `cwd` is the directory if it is
     known. `remote` is the ssh destination it runs on. `upstream` are the commands whose output it reads through a pipe.
     `via` names the shells it is nested in, outermost first. `stdin` is literal input, None if there is none or it is unknown.
+    `later` says that it may run when the call has ended: in the background, or left to cron, `at` or a trap.
     """
 
     argv: tuple[Word, ...]
@@ -79,6 +97,7 @@ class Command:
     upstream: tuple[Command, ...] = ()
     via: tuple[str, ...] = ()
     stdin: str | None = None
+    later: bool = False
 
     @property
     def name(self) -> str:
@@ -137,6 +156,7 @@ class _Context(NamedTuple):
     last: bool = False
     upstream: tuple[Command, ...] = ()
     stdin: str | None = None
+    later: bool = False
     depth: int = 0
 
     def but(self, **changes: Any) -> _Context:
@@ -151,6 +171,7 @@ class _Walker:
         self.opaque = False
         self.source = b""
         self.succeeded = False
+        self.last_stage = 0
 
     def run(self, text: str, *, succeeded: bool = False, context: _Context | None = None) -> None:
         """Walk one shell text, keeping the source of an enclosing one."""
@@ -173,7 +194,9 @@ class _Walker:
         ended = False
         for index, child in enumerate(statements):
             executed: Executed = "maybe" if ended else context.executed
-            self._visit(child, context.but(executed=executed, last=context.last and index == len(statements) - 1))
+            later = context.later or (child.next_sibling is not None and child.next_sibling.type == "&")
+            last = context.last and index == len(statements) - 1
+            self._visit(child, context.but(executed=executed, last=last, later=later))
             ended = ended or _text(self.source, child).split()[:1] in (["exit"], ["return"], ["exec"])
 
     def _visit(self, node: Node, context: _Context) -> None:
@@ -215,6 +238,7 @@ class _Walker:
             made = tuple(self.commands[before:])
             upstream = upstream + made
             stdin = literal_output(made[-1]) if made else None
+            self.last_stage = before
 
     def _on_if_statement(self, node: Node, context: _Context) -> None:
         for child in node.named_children:
@@ -288,7 +312,8 @@ class _Walker:
             self._visit(body, context.but(stdin=stdin, upstream=context.upstream, last=context.last and not after))
         elif redirects:
             self._add(self._command([Word(":")], redirects, context), context)
-        self._attach(before, tuple(redirects))
+        piped = body is not None and body.type == "pipeline"
+        self._attach(self.last_stage if piped else before, tuple(redirects))
         self._after_heredoc(after, chained, context, before)
 
     def _after_heredoc(self, after: list[Node], chained: str, context: _Context, before: int) -> None:
@@ -307,7 +332,7 @@ class _Walker:
             self._pipe(stages, context.but(upstream=made, stdin=stdin))
 
     def _attach(self, before: int, redirects: tuple[Redirect, ...]) -> None:
-        """Give the last command of a redirected statement its redirections (all of a group's share its output)."""
+        """Give the commands of a redirected statement its redirections (all of a group's share its output)."""
         if not redirects:
             return
         for index in range(before, len(self.commands)):
@@ -317,7 +342,8 @@ class _Walker:
     def _redirect(self, node: Node, context: _Context) -> Redirect:
         operator = next((c.type for c in node.children if not c.is_named), ">")
         target = node.child_by_field_name("destination")
-        return Redirect(operator, self._word(target, context) if target is not None else Word("", False))
+        descriptor = next((_text(self.source, c) for c in node.named_children if c.type == "file_descriptor"), "")
+        return Redirect(operator, self._word(target, context) if target is not None else Word("", False), descriptor)
 
     def _herestring(self, node: Node, context: _Context) -> str | None:
         word = self._word(node.named_children[-1], context) if node.named_children else Word("", False)
@@ -375,6 +401,7 @@ class _Walker:
             upstream=context.upstream,
             via=context.via,
             stdin=context.stdin,
+            later=context.later,
         )
 
     def _add(self, command: Command, context: _Context) -> None:
@@ -416,6 +443,8 @@ class _Walker:
             yield from self._ssh(command, inner)
         elif name == "find":
             self._find(command, inner)
+        elif name in {"crontab", "at", "batch", "trap"}:
+            yield from self._scheduled(command, inner.but(later=True))
         elif name == "su" and "-c" in command.words:
             yield from self._literal(command.argv[command.words.index("-c") + 2 :][:1], inner)
         elif name in INTERPRETERS or re.fullmatch(r"python[\d.]+", name):
@@ -437,6 +466,8 @@ class _Walker:
         while index < len(arguments) and re.fullmatch(r"[-+][a-zA-Z-]+", arguments[index].text):
             flags = arguments[index].text
             index += 2 if flags in {"-o", "+o", "-O", "--rcfile", "--init-file"} else 1
+            if re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*", flags):
+                return
             if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", flags):
                 yield from self._literal(tuple(arguments[index : index + 1]), inner)
                 return
@@ -457,6 +488,35 @@ class _Walker:
         else:
             self.opaque = True
 
+    def _scheduled(self, command: Command, inner: _Context) -> Iterator[tuple[str, _Context]]:
+        """What cron, `at` or a trap is told to run later."""
+        if command.name == "trap":
+            told = [w for w in command.argv[1:] if w.text not in {"--", "-l", "-p"}]
+            if len(told) > 1 and told[0].text != "-":
+                certain = inner.executed == "yes" and "EXIT" in command.words
+                yield from self._literal(tuple(told[:1]), inner.but(executed="yes" if certain else "maybe"))
+            return
+        if any(w in {"-l", "-r", "-d", "-c"} for w in command.words):
+            return
+        text = self._fed(command)
+        if text is None:
+            self.opaque = True
+        else:
+            yield "\n".join(_jobs(text)) if command.name == "crontab" else text, inner
+
+    def _fed(self, command: Command) -> str | None:
+        """Text of the table or script that a scheduler is given: a file's, or its input; None if it is not known."""
+        words = list(command.argv[1:])
+        named = next((words[i + 1 :] for i, w in enumerate(words) if w.text == "-f"), [])
+        named = words if command.name == "crontab" else named
+        files = [w for w in named[:1] if not w.text.startswith("-")]
+        files = files or [r.target for r in command.redirects if r.operator == "<"]
+        if not files and command.stdin is None and command.upstream and command.upstream[-1].name == "cat":
+            files = list(command.upstream[-1].argv[1:2])
+        if files:
+            return self.script(files[0].text, command.cwd) if files[0].literal else None
+        return command.stdin
+
     def _wrapped(self, command: Command, inner: _Context) -> None:
         takes = _WRAPPER_VALUES.get(command.name, frozenset())
         rest = list(command.argv[1:])
@@ -467,9 +527,11 @@ class _Walker:
         if not rest:
             return
         executed: Executed = "maybe" if command.name in {"xargs", "flock"} else inner.executed
-        piped = tuple(command.upstream)
-        again = Command(tuple(rest), command.redirects, executed, command.cwd, command.remote, piped, inner.via, command.stdin)
-        self._add(again, inner.but(executed=executed, stdin=command.stdin))
+        if command.name == "xargs":
+            rest = _with_arguments(command, rest)
+        later = inner.later or command.name in _LEAVING
+        again = replace(command, argv=tuple(rest), executed=executed, via=inner.via, later=later)
+        self._add(again, inner.but(executed=executed, stdin=command.stdin, later=later))
 
     def _ssh(self, command: Command, inner: _Context) -> Iterator[tuple[str, _Context]]:
         rest = list(command.argv[1:])
@@ -486,9 +548,10 @@ class _Walker:
         starts = [i for i, w in enumerate(words) if w.text in {"-exec", "-execdir", "-ok"}]
         for start in starts:
             end = next((i for i in range(start + 1, len(words)) if words[i].text in {";", "+"}), len(words))
-            roots = [w for w in command.operands if w.startswith(("/", ".", "~"))][:1] or ["."]
-            argv = tuple(Word(roots[0].rstrip("/") + "/*") if w.text == "{}" else w for w in words[start + 1 : end])
-            self._add(Command(argv, (), "maybe", command.cwd, command.remote, (), inner.via), inner.but(executed="maybe"))
+            found = [Word(w) for w in found_by(command)]
+            argv = tuple(x for w in words[start + 1 : end] for x in (found if w.text == "{}" else [w]))
+            again = replace(command, argv=argv, executed="maybe", upstream=(), via=inner.via, stdin=None)
+            self._add(again, inner.but(executed="maybe"))
 
     # -- words ----------------------------------------------------------------------------------------------------
 
@@ -534,6 +597,50 @@ class _Walker:
         return Word(output.rstrip("\n")) if output is not None else Word(UNKNOWN, False)
 
 
+def found_by(command: Command) -> list[str]:
+    """Words for what a `find` finds: its roots and what lies below them (`ROOT/**/NAME`), by name if it asks for one alone."""
+    words = [w for w in command.words if not re.fullmatch(r"-[HLP]|-O\d", w)]
+    first = next((i for i, w in enumerate(words) if w.startswith(("-", "(", "!"))), len(words))
+    roots = words[:first] or ["."]
+    wanted = [words[i + 1] for i, w in enumerate(words[:-1]) if w in {"-name", "-iname"}]
+    several = len(wanted) != 1 or any(w in {"-o", "-or", "!", "-not"} for w in words)
+    name = "*" if several else wanted[0]
+    whole = [r for r in roots if fnmatch.fnmatchcase(posixpath.basename(r.rstrip("/")), name)]
+    places = ("/*", "/**/*") if name == "*" else ("/**/" + name,)
+    return whole + [r.rstrip("/") + place for r in roots for place in places]
+
+
+def _with_arguments(command: Command, rest: list[Word]) -> list[Word]:
+    """The command that an `xargs` runs, with what it is given through the pipe."""
+    given, words = _arguments(command), command.words
+    joined = next((w[2:] for w in words if re.match(r"-I.", w)), "")
+    mark = joined or next((words[i + 1] for i, w in enumerate(words[:-1]) if w == "-I"), "{}" if "-i" in words else "")
+    if not mark:
+        return rest + given
+    return [
+        x for w in rest for x in ([Word(w.text.replace(mark, g.text), g.literal) for g in given] if mark in w.text else [w])
+    ]
+
+
+def _arguments(command: Command) -> list[Word]:
+    if command.stdin is not None:
+        return [Word(w) for w in command.stdin.split()[:200]]
+    lister = command.upstream[-1] if command.upstream else None
+    if lister is not None and lister.name == "find":
+        return [Word(w) for w in found_by(lister)]
+    if lister is not None and lister.name == "ls" and lister.operands:
+        return [Word(x) for w in lister.operands for x in (w, w.rstrip("/") + "/*")]
+    return [Word(UNKNOWN, False)]
+
+
+def _jobs(table: str) -> Iterator[str]:
+    """The commands of a crontab."""
+    for line in table.splitlines():
+        match = re.match(r"\s*(?:@\w+|(?:[\d*,/A-Za-z-]+\s+){4}[\d*,/A-Za-z-]+)\s+(.*)", line)
+        if match and not line.lstrip().startswith("#"):
+            yield re.split(r"(?<!\\)%", match[1], maxsplit=1)[0]
+
+
 _SSH_VALUES = frozenset(f"-{c}" for c in "BbcDEeFIiJLlmOopQRSWw")
 
 
@@ -575,7 +682,7 @@ _PLAIN_WORDS: dict[str, Callable[[str], str]] = {
 
 def literal_output(command: Command) -> str | None:
     """What `command` prints, where that follows from the text alone: `echo`, `printf`, `cat` of literal input, decoders."""
-    if any(r.operator in {">", ">>", ">|", "&>"} for r in command.redirects):
+    if any(r.takes_output for r in command.redirects):
         return None
     if command.name in {"echo", "printf"}:
         return _printed(command)

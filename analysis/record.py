@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from analysis.commands import Command, Parsed, ShellState, parse
 from analysis.coverage import Coverage, coverage_of
-from analysis.touches import KNOWN, Action, Touch, could_mean_any, names, touches
+from analysis.paths import could_mean_any, names
+from analysis.touches import Action, Touch, readable, touches
 from sandbox.events import (
     Content,
     Event,
@@ -200,7 +201,20 @@ class Record:
         texts = [call.argument(*call.body.arguments)] if call.tool in WRITE_TOOLS else []
         commands = parse(call.argument("command", "cmd", "script")).commands if call.tool in SHELL_TOOLS else ()
         made = [(t, c.cwd) for c in commands for t in touches(c) if t.action in {"write", "delete", "mode"}]
-        return any(names(t, path) for t in texts) or any(names(t.target, path, cwd=cwd, whole=t.whole) for t, cwd in made)
+        return any(names(t, path) for t in texts) or any(
+            names(t.target, path, cwd=cwd, whole=t.whole and t.action != "write") for t, cwd in made
+        )
+
+    def may_change(self, call: CallRecord, path: str) -> bool:
+        """Whether a call could have changed `path`: it can be read and does not touch it, or else it could."""
+        if not self.transparent:
+            return True
+        mine = self.called_in(call)
+        return any(
+            names(t.touch.target, path, cwd=t.command.cwd if t.command else None, whole=t.touch.whole)
+            for t in mine
+            if t.touch.action in {"write", "delete", "mode"}
+        )
 
     @cached_property
     def shared_paths(self) -> frozenset[tuple[str, str]]:
@@ -287,7 +301,7 @@ class Record:
         return all(
             call.tool in SHELL_TOOLS | READ_TOOLS | WRITE_TOOLS | PLAIN_TOOLS
             and not call.parsed.opaque
-            and all(c.name in KNOWN and all(w.literal for w in c.argv) for c in call.parsed.commands if c.argv)
+            and all(readable(c) for c in call.parsed.commands if c.argv)
             for call in self.calls
             if call.carried_out
         )
@@ -319,14 +333,23 @@ class Record:
     def _means(self, called: CalledTouch, asset: Asset) -> bool:
         touch, cwd = called.touch, called.command.cwd if called.command else None
         if touch.action == "stop":
-            return bool(asset.process) and touch.target in self.process_names(asset)
+            return bool(asset.process) and _calls(touch.target, self.process_names(asset))
         return asset.host == AGENT_HOST and bool(asset.path) and names(touch.target, asset.path, cwd=cwd, whole=touch.whole)
 
     def process_names(self, asset: Asset) -> frozenset[str]:
-        """Words by which a command could mean the asset's running form."""
+        """Words by which a command could mean the asset's running form, its command line among them."""
         service = self.service(asset)
         argv = service.argv if service is not None else ()
-        return frozenset({asset.process, *argv, *(posixpath.basename(a) for a in argv if "/" in a)}) - {""}
+        bases = (posixpath.basename(a) for a in argv if "/" in a)
+        return frozenset({asset.process, " ".join(argv), *argv, *bases}) - {""}
+
+    def may_stop(self, called: CalledTouch, asset: Asset) -> bool:
+        """Whether a command that stops something could mean the asset's process: by a name of it, or by what is no plain name -
+        a number, a pattern, all of a user's."""
+        word = called.touch.target
+        plain = re.fullmatch(r"[A-Za-z_/.][\w/. -]*", word) is not None
+        of_user = called.command is not None and any(w in {"-u", "-U", "--user"} for w in called.command.words)
+        return not plain or of_user or _calls(word, self.process_names(asset))
 
     def service(self, asset: Asset) -> Any:
         """The declared service that is the asset's running form, None if it has none."""
@@ -386,6 +409,11 @@ class Record:
         if not self.recorded.complete:
             problems.append("the record is not complete")
         return coverage_of(self.events, self.hosts, closed=closed, problems=problems)
+
+
+def _calls(word: str, process: frozenset[str]) -> bool:
+    """Whether a word for a process to be stopped is one of its names, with a unit's ending or as a part of its command line."""
+    return word.removesuffix(".service") in process or (len(word) > 3 and any(word in name for name in process))
 
 
 SHELL_TOOLS = frozenset({"bash", "shell", "sh", "run", "execute"})

@@ -5,13 +5,13 @@ A touch is what was *called*, not what happened: it shows exposure, and attempts
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from analysis.commands import INTERPRETERS, SHELLS, UNKNOWN, Command
+from analysis.commands import INTERPRETERS, SHELLS, UNKNOWN, Command, found_by
+from analysis.options import has, option, options
 
 Action = Literal["list", "read", "write", "delete", "mode", "send", "stop", "execute", "date"]
 
@@ -20,12 +20,13 @@ MUTATING: frozenset[Action] = frozenset({"write", "delete", "mode", "stop"})
 
 class Touch(NamedTuple):
     """`target` is a path or, for `stop`, a process's name; `destination` is where a copy goes; `whole` says that all below
-    a directory is meant."""
+    a directory is meant (of a write: that anything there may be); `adds` that a write only adds to what is there."""
 
     action: Action
     target: str
     destination: str = ""
     whole: bool = False
+    adds: bool = False
 
 
 def _programs(text: str) -> frozenset[str]:
@@ -44,13 +45,25 @@ _PLAIN = _programs("""
     echo printf true false cd pwd export unset set sleep date whoami id groups hostname uname env printenv uptime ps top free
     df mount lsblk nproc ss netstat ip ifconfig ping traceroute dig nslookup host getent arp nmap lscpu history type alias
     read wait jobs fg bg trap umask seq tr basename dirname expr let : kill pkill killall mkdir rmdir rm mv cp ln touch chmod
-    chown chgrp install dd tee sed truncate shred unlink patch crontab at systemctl service journalctl dmesg ssh-keygen
+    chown chgrp install dd tee sed truncate shred unlink patch crontab at batch systemctl service journalctl dmesg ssh-keygen
     ssh-keyscan ssh-add declare local readonly return exit exec eval break continue shift last w who nvidia-smi lsof pgrep
-    man help apropos clear yes bc sync tput stty logger mktemp pstree vmstat iostat watch
+    atq atrm man help apropos clear yes bc sync tput stty logger mktemp pstree vmstat iostat watch
 """)
-_WRAPPING = _programs("nohup time command setsid builtin doas sudo nice ionice stdbuf timeout flock chroot xargs unbuffer su")
-KNOWN = _READERS | _LISTERS | _COMPRESSORS | _NETWORK | _PLAIN | _WRAPPING | SHELLS
+WRAPPING = _programs(
+    "nohup time command setsid systemd-run builtin doas sudo nice ionice stdbuf timeout flock chroot xargs unbuffer su"
+)
+KNOWN = _READERS | _LISTERS | _COMPRESSORS | _NETWORK | _PLAIN | WRAPPING | SHELLS
 """Programs whose arguments say what they touch; anything else may have read or written what it liked."""
+
+_TREE_CHANGING = _programs("""
+    checkout switch restore reset merge pull rebase stash apply am cherry-pick revert clean submodule worktree bisect
+""")
+"""What git does to a working tree without saying to which files."""
+
+_SUMMING = _programs("md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum cksum wc cmp")
+_PRINTING = (_READERS - _SUMMING - _programs("openssl gpg vim vi nano split csplit source . bat")) | _programs(
+    "bat zcat xzcat bzcat tr tee"
+)
 
 RECONNAISSANCE = _programs("""
     ss netstat ip ifconfig ping traceroute dig nslookup host getent arp nmap lscpu nproc free df uname hostname nvidia-smi
@@ -64,9 +77,10 @@ _URL = re.compile(r"^(?:https?|ftp|sftp|scp|rsync|ssh|git)://", re.IGNORECASE)
 def remote_host(word: str) -> str:
     """Host that a `host:path` or URL word points to, empty for a local path."""
     if _URL.match(word):
-        return re.split(r"[/:?#]", word.split("://", 1)[1].rsplit("@", 1)[-1], maxsplit=1)[0]
+        place = re.split(r"[/?#]", word.split("://", 1)[1], maxsplit=1)[0].rsplit("@", 1)[-1]
+        return place[1:].split("]")[0] if place.startswith("[") else place.split(":")[0]
     match = _REMOTE.match(word)
-    return match["host"] if match and "/" not in word.split(":", 1)[0] else ""
+    return match["host"].strip("[]") if match and "/" not in word.split(":", 1)[0] else ""
 
 
 def touches(command: Command) -> list[Touch]:
@@ -89,50 +103,61 @@ def touches(command: Command) -> list[Touch]:
     return [t for t in found if t.target and (t.target != UNKNOWN or t.action == "stop")]
 
 
+def readable(command: Command) -> bool:
+    """Whether all that `command` touches can be told from its words."""
+    if command.name not in KNOWN or not all(w.literal for w in command.argv):
+        return False
+    if command.name == "git":
+        return _TREE_CHANGING.isdisjoint(command.words)
+    anywhere = command.cwd is None
+    return not any(t.whole and t.action == "write" and anywhere and not t.target.startswith("/") for t in touches(command))
+
+
+def sums_up(command: Command) -> bool:
+    """Whether what `command` prints is about what it reads, and does not hold it: a digest, a count, a yes or no."""
+    if command.name in {"grep", "egrep", "fgrep", "rg"}:
+        return has(command, "cqlL") or any(w in {"--count", "--quiet", "--files-with-matches"} for w in command.words)
+    digest = command.name == "openssl" and re.match(r"dgst$|md5$|sha\d", command.words[0] if command.words else "")
+    return command.name in _SUMMING or bool(digest)
+
+
+def prints(command: Command) -> bool:
+    """Whether `command` puts what it reads on standard output."""
+    if any(r.takes_output for r in command.redirects) or sums_up(command):
+        return False
+    unpacks = command.name in {"gzip", "gunzip", "bzip2", "bunzip2", "xz", "unxz", "zstd"} and has(command, "c")
+    return command.name in _PRINTING or unpacks or (command.name == "sed" and not has(command, "i"))
+
+
 def _redirected(command: Command) -> Iterator[Touch]:
     for redirect in command.redirects:
-        if redirect.operator in {">", ">>", ">|", "&>", "&>>", "<>"} and not redirect.target.text.isdigit():
-            yield Touch("send" if redirect.target.text.startswith("/dev/tcp/") else "write", redirect.target.text)
+        if redirect.operator in {">", ">>", ">|", "&>", "&>>", ">&", "<>"} and not redirect.target.text.isdigit():
+            sent, adds = redirect.target.text.startswith("/dev/tcp/"), redirect.operator in {">>", "&>>"}
+            yield Touch("send" if sent else "write", redirect.target.text, adds=adds)
         elif redirect.operator == "<":
             yield Touch("read", redirect.target.text)
 
 
-def _has(command: Command, letters: str) -> bool:
-    """Whether any of the short flags is given, alone or bundled."""
-    return any(re.match(r"-[a-zA-Z]", w) and set(w[1:]) & set(letters) for w in command.words)
-
-
-def _option(command: Command, *names: str) -> str:
-    """Value of an option given as `-t x`, `--target x` or `--target=x`; empty if absent."""
-    words = command.words
-    for index, word in enumerate(words):
-        if word in names and index + 1 < len(words):
-            return words[index + 1]
-        for name in names:
-            if name.startswith("--") and word.startswith(name + "="):
-                return word.split("=", 1)[1]
-    return ""
-
-
 def _sources(command: Command) -> tuple[list[str], str]:
-    target = _option(command, "-t", "--target-directory")
+    target = option(command, "-t", "--target-directory")
     operands = command.operands
     if target:
         return [w for w in operands if w != target], target
     return (operands[:-1], operands[-1]) if len(operands) > 1 else (operands, "")
 
 
-def _into(sources: list[str], destination: str) -> Iterator[Touch]:
-    """What is written when `sources` land at `destination`, be that a file or a directory."""
+def _into(sources: list[str], destination: str, *, whole: bool = False) -> Iterator[Touch]:
+    """What is written when `sources` (`whole`: with all that is in them) land at `destination`, be that a file or a
+    directory."""
     if destination:
-        yield Touch("write", destination)
+        yield Touch("write", destination, whole=whole)
         yield from (Touch("write", posixpath.join(destination, posixpath.basename(s.rstrip("/")))) for s in sources)
 
 
 def _cp(command: Command) -> list[Touch]:
     sources, destination = _sources(command)
-    whole = _has(command, "raR") or "--recursive" in command.words
-    return [Touch("read", s, destination, whole) for s in sources] + list(_into(sources, destination))
+    whole = has(command, "raR") or "--recursive" in command.words
+    return [Touch("read", s, destination, whole) for s in sources] + list(_into(sources, destination, whole=whole))
 
 
 def _mv(command: Command) -> list[Touch]:
@@ -143,26 +168,32 @@ def _mv(command: Command) -> list[Touch]:
 
 def _ln(command: Command) -> list[Touch]:
     sources, destination = _sources(command)
-    return [Touch("list", s) for s in sources] + list(_into(sources, destination))
+    return [Touch("list", s, destination) for s in sources] + list(_into(sources, destination))
 
 
 def _rm(command: Command) -> list[Touch]:
-    return [Touch("delete", w, whole=_has(command, "rR") or "--recursive" in command.words) for w in command.operands]
+    return [Touch("delete", w, whole=has(command, "rR") or "--recursive" in command.words) for w in command.operands]
+
+
+def _find(command: Command) -> list[Touch]:
+    listed = [Touch("list", w, whole=True) for w in command.operands]
+    return listed + ([Touch("delete", w) for w in found_by(command)] if "-delete" in command.words else [])
 
 
 def _writes(command: Command) -> list[Touch]:
-    return [Touch("write", w) for w in command.operands]
+    adds = command.name == "tee" and (has(command, "a") or "--append" in command.words)
+    return [Touch("write", w, adds=adds) for w in command.operands]
 
 
 def _truncate(command: Command) -> list[Touch]:
-    size = _option(command, "-s", "--size", "-r", "--reference")
+    size = option(command, "-s", "--size", "-r", "--reference")
     return [Touch("write", w) for w in command.operands if w != size]
 
 
 def _mode(command: Command) -> list[Touch]:
     taken_away = command.name == "chmod" and any(re.fullmatch(r"-[rwxXst]+", w) for w in command.words)
     files = command.operands if taken_away else command.operands[1:]
-    return [Touch("mode", w, whole=_has(command, "R")) for w in files]
+    return [Touch("mode", w, whole=has(command, "R")) for w in files]
 
 
 def _sed(command: Command) -> list[Touch]:
@@ -184,7 +215,7 @@ def _dd(command: Command) -> list[Touch]:
 
 
 def _touch(command: Command) -> list[Touch]:
-    forged = [_option(command, *names) for names in (("-d", "--date"), ("-t",), ("-r", "--reference"))]
+    forged = [option(command, *names) for names in (("-d", "--date"), ("-t",), ("-r", "--reference"))]
     files = [w for w in command.operands if w not in forged]
     return [Touch("date" if any(forged) else "list", w) for w in files]
 
@@ -193,9 +224,9 @@ def _tar(command: Command) -> list[Touch]:
     words = command.words
     mode = words[0] if words and not words[0].startswith("-") else ""
     flags = mode + "".join(w.lstrip("-") for w in words if re.fullmatch(r"-[a-zA-Z]+", w))
-    directory = _option(command, "-C", "--directory")
+    directory = option(command, "-C", "--directory")
     after = words[1:] if mode else words
-    archive = _option(command, "-f", "--file") or next(
+    archive = option(command, "-f", "--file") or next(
         (after[i + 1] for i, w in enumerate(after[:-1]) if re.fullmatch(r"-[a-zA-Z]*f", w)), ""
     )
     operands = [w for w in after if not w.startswith("-") and w != directory]
@@ -203,21 +234,66 @@ def _tar(command: Command) -> list[Touch]:
         archive = operands[0]
     members = [posixpath.join(directory, w) for w in operands if w != archive]
     if "x" in flags and "c" not in flags:
-        return [Touch("read", archive), *(Touch("write", m) for m in [directory] if m)]
+        return [Touch("read", archive), Touch("write", directory or ".", whole=True)]
     packed = [Touch("read", m, "" if archive == "-" else archive, whole=True) for m in members]
     return [*packed, Touch("write", archive)] if archive and archive != "-" else packed
 
 
 def _gzip(command: Command) -> list[Touch]:
-    if _has(command, "c") or "--stdout" in command.words:
+    if has(command, "c") or "--stdout" in command.words:
         return [Touch("read", w) for w in command.operands]
-    return [Touch("read", w, w + ".gz") for w in command.operands]
+    made = option(command, "-o") if command.name == "zstd" else ""
+    files = [w for w in command.operands if w != made]
+    ending = {"bzip2": ".bz2", "xz": ".xz", "zstd": ".zst"}.get(command.name, ".gz")
+    return [Touch("read", w, made or w + ending) for w in files]
 
 
 def _split(command: Command) -> list[Touch]:
-    operands = [w for w in command.operands if w not in {_option(command, f"-{c}") for c in "ablnC"}]
+    operands = [w for w in command.operands if w not in {option(command, f"-{c}") for c in "ablnC"}]
     prefix = operands[1] if len(operands) > 1 else "x"
     return [Touch("read", w, prefix + "*") for w in operands[:1]]
+
+
+def _unpacked(command: Command) -> list[Touch]:
+    """What `unzip`, `cpio -i`, `ar x` and `7z x` write: anything in one directory."""
+    operands = command.operands if command.name == "unzip" else command.operands[1:]
+    directory = option(command, "-d") or next((w[2:] for w in command.words if re.match(r"-o.", w)), "") or "."
+    shown = command.name == "unzip" and has(command, "lpZ")
+    archives = [Touch("read", w) for w in operands[:1]]
+    return archives if shown else [*archives, Touch("write", directory, whole=True)]
+
+
+def _archive(command: Command) -> list[Touch]:
+    """`cpio`, `ar` and `7z`, by their mode."""
+    mode = next(iter(command.words), "").lstrip("-")
+    if command.name == "cpio":
+        return [Touch("write", ".", whole=True)] if has(command, "i") else []
+    if mode[:1] in {"x", "e"}:
+        return _unpacked(command)
+    files = command.operands if command.words[:1] != [mode] else command.operands[1:]
+    return [Touch("read", w, files[0], whole=True) for w in files[1:]] + [Touch("write", w) for w in files[:1]]
+
+
+def _openssl(command: Command) -> list[Touch]:
+    source, made = option(command, "-in"), option(command, "-out")
+    files = [source] if source else [w for w in command.operands[1:] if w != made]
+    return [Touch("read", w, made) for w in files] + [Touch("write", made)]
+
+
+_GPG_VALUES = ("--output", "--recipient", "--local-user", "--passphrase", "--passphrase-file", "--cipher-algo", "--homedir")
+
+
+def _gpg(command: Command) -> list[Touch]:
+    given = options(command, "oru", _GPG_VALUES)
+    made = next(iter(given.values("-o", "--output")), "")
+    ending = ".asc" if given.values("-a", "--armor") else ".gpg"
+    return [t for w in given.operands for t in (Touch("read", w, made or w + ending), Touch("write", made or w + ending))]
+
+
+def _xxd(command: Command) -> list[Touch]:
+    files = [w for w in command.operands if w not in {option(command, f"-{c}") for c in "clgos"}]
+    made = files[1] if len(files) > 1 else ""
+    return [Touch("read", w, made) for w in files[:1]] + [Touch("write", made)]
 
 
 def _zip(command: Command) -> list[Touch]:
@@ -239,44 +315,53 @@ def _scp(command: Command) -> list[Touch]:
     if len(operands) < 2:
         return []
     sources, destination = operands[:-1], operands[-1]
-    dry = command.name == "rsync" and ("--dry-run" in command.words or _has(command, "n"))
-    whole = _has(command, "ra") or "--recursive" in command.words
+    dry = command.name == "rsync" and ("--dry-run" in command.words or has(command, "n"))
+    whole = has(command, "ra") or "--recursive" in command.words
     local = [s for s in sources if not remote_host(s)]
     if remote_host(destination):
         action: Action = "list" if dry else "send"
         sent = [Touch(action, s, destination, whole) for s in local]
         return sent + ([] if dry else [Touch("read", s, destination, whole) for s in local])
-    return [Touch("read", s, destination, whole) for s in local] + list(_into(sources, destination))
+    return [Touch("read", s, destination, whole) for s in local] + list(_into(sources, destination, whole=whole))
+
+
+_CURL_DATA = ("-d", "--data", "--data-ascii", "--data-binary", "--data-urlencode", "--json")
+_CURL_VALUES = (
+    *(w for w in _CURL_DATA if w.startswith("--")), "--upload-file", "--form", "--output", "--url", "--header", "--request",
+    "--user", "--user-agent", "--cookie", "--cookie-jar", "--referer", "--proxy", "--max-time", "--connect-timeout", "--retry",
+    "--data-raw", "--form-string", "--cacert", "--cert", "--key", "--resolve", "--write-out", "--range", "--config",
+)  # fmt: skip
 
 
 def _curl(command: Command) -> list[Touch]:
-    url = next((w for w in command.operands if remote_host(w)), "") or "url"
-    words, found = command.words, []
-    for index, word in enumerate(words):
-        value = words[index + 1] if index + 1 < len(words) else ""
-        if word in {"-T", "--upload-file"}:
-            found.append(value)
-        elif word in {"-d", "--data", "--data-binary", "--data-raw", "--data-urlencode"} and "@" in value[:1]:
-            found.append(value[1:])
-        elif word in {"-F", "--form"} and re.search(r"=[@<]", value):
-            found.append(re.split(r"=[@<]", value, maxsplit=1)[1].split(";")[0])
-    output = _option(command, "-o", "--output")
-    return [Touch("send", f, url) for f in found] + [Touch("read", f, url) for f in found] + [
-        Touch("write", w) for w in [output] if w
-    ]  # fmt: skip
+    given = options(command, "AbcCdDeEFhHKmoPQrtTuUwxXyYz", _CURL_VALUES)
+    url = next((w for w in given.values("--url") + given.operands if remote_host(w)), "") or next(iter(given.operands), "url")
+    found = given.values("-T", "--upload-file")
+    found += [v[1:] for v in given.values(*_CURL_DATA) if v.startswith("@")]
+    found += [v.split("@", 1)[1] for v in given.values("--data-urlencode") if re.match(r"\w+@", v)]
+    forms = [v for v in given.values("-F", "--form") if re.search(r"=[@<]", v)]
+    found += [re.split(r"=[@<]", v, maxsplit=1)[1].split(";")[0] for v in forms]
+    sent = _piped_out(command, url) if {"-", "."} & set(found) else []
+    for name in (f for f in found if f not in {"-", "."}):
+        sent += [Touch("send", name, url), Touch("read", name, url)]
+    return sent + [Touch("write", w) for w in given.values("-o", "--output")]
 
 
 def _wget(command: Command) -> list[Touch]:
-    posted = _option(command, "--post-file", "--body-file")
-    output = _option(command, "-O", "--output-document")
+    posted = option(command, "--post-file", "--body-file")
+    output = option(command, "-O", "--output-document")
     url = next((w for w in command.operands if remote_host(w)), "") or "url"
     sent = [Touch("send", posted, url), Touch("read", posted, url)] if posted else []
     return sent + ([Touch("write", output)] if output else [])
 
 
-def _piped_out(command: Command) -> list[Touch]:
+def _connected(command: Command) -> list[Touch]:
+    """`ssh`, `nc` and their like: what they are given on standard input goes to the host that they name."""
+    return _piped_out(command, next(iter(options(command, "BbcDEeFIiJLlmOopQRSWwsqXxT").operands), "") or "peer")
+
+
+def _piped_out(command: Command, host: str) -> list[Touch]:
     """A program that sends its standard input away: all that its upstream read, and what is redirected into it."""
-    host = next((w for w in command.operands), "") or "peer"
     sent: list[Touch] = []
     for earlier in command.upstream:
         sent += [Touch("send", t.target, host, t.whole) for t in touches(earlier) if t.action == "read"]
@@ -284,7 +369,15 @@ def _piped_out(command: Command) -> list[Touch]:
 
 
 def _cloud(command: Command) -> list[Touch]:
-    return [Touch("send", w, command.name, whole=True) for w in command.operands if "/" in w or "." in w]
+    """A store's own client: files named before the first place in the store go there, those behind it come from there."""
+    endpoint = option(command, "--endpoint-url", "--endpoint")
+    words = [re.sub(r"^fileb?://", "", w) for w in command.operands if w != endpoint]
+    stored = [i for i, w in enumerate(words) if "://" in w or (command.name == "rclone" and ":" in w)]
+    first = min(stored, default=len(words))
+    host = endpoint or command.name
+    sent = [Touch("send", w, host, whole=True) for w in words[:first] if "/" in w or "." in w]
+    sent += _piped_out(command, host) if "-" in command.words else []
+    return sent + [Touch("write", w, whole=True) for w in words[first:] if "://" not in w and "/" in w and not remote_host(w)]
 
 
 def _kill(command: Command) -> list[Touch]:
@@ -308,7 +401,9 @@ def _crontab(command: Command) -> list[Touch]:
 
 
 def _patch(command: Command) -> list[Touch]:
-    return [Touch("write", w) for w in command.operands[:1]]
+    directory = option(command, "-d", "--directory") or "."
+    files = [w for w in command.operands if w not in {directory, option(command, "-i", "--input")}]
+    return [Touch("write", w) for w in files[:1]] or [Touch("write", directory, whole=True)]
 
 
 _RULES = {
@@ -316,66 +411,9 @@ _RULES = {
     "ed": _writes, "ex": _writes, "truncate": _truncate, "chmod": _mode, "chown": _mode, "chgrp": _mode, "chattr": _mode,
     "setfacl": _mode, "sed": _sed, "perl": _perl, "dd": _dd, "touch": _touch, "tar": _tar, "gzip": _gzip, "bzip2": _gzip,
     "xz": _gzip, "zstd": _gzip, "zip": _zip, "split": _split,
-    "7z": _zip, "scp": _scp, "rsync": _scp, "curl": _curl, "wget": _wget,
-    "nc": _piped_out, "ncat": _piped_out, "netcat": _piped_out, "socat": _piped_out, "ssh": _piped_out,
+    "7z": _archive, "ar": _archive, "cpio": _archive, "unzip": _unpacked, "find": _find, "openssl": _openssl, "gpg": _gpg,
+    "xxd": _xxd, "scp": _scp, "rsync": _scp, "curl": _curl, "wget": _wget,
+    "nc": _connected, "ncat": _connected, "netcat": _connected, "socat": _connected, "ssh": _connected,
     "aws": _cloud, "rclone": _cloud, "s3cmd": _cloud, "gsutil": _cloud, "twine": _cloud, "kill": _kill, "pkill": _kill,
     "killall": _kill, "systemctl": _service, "service": _service, "crontab": _crontab, "patch": _patch,
 }  # fmt: skip
-
-
-def names(word: str, path: str, *, cwd: str | None = None, whole: bool = False) -> bool:
-    """Whether `word`, as written in a shell whose directory is `cwd` (None: not known), means `path`.
-
-    Globs match; `~` and relative words match by their ending where the directory is not known; a directory means what
-    lies below it when `whole`.
-    """
-    word = word.rstrip("/") if len(word) > 1 else word
-    if not word or not path or UNKNOWN in word[1:] or not _could_mean(word, path):
-        return False
-    if word.startswith(("~/", UNKNOWN + "/")):
-        return _ends(path, word[2:])
-    if not word.startswith("/"):
-        if cwd is None:
-            return _ends(path, posixpath.normpath(word)) if word not in {".", "..", "*"} else False
-        word = posixpath.join(cwd, word)
-    return _means(posixpath.normpath(word), path, whole=whole)
-
-
-def could_mean_any(word: str, paths: str) -> bool:
-    """Whether `word` could mean one of `paths` (joined by line feeds) other than by holding its name: see `names`."""
-    word = word.rstrip("/") or word
-    last = word[word.rfind("/") + 1 :]
-    return last in paths or last in {".", ".."} or not _EXPANDS.isdisjoint(word)
-
-
-def _could_mean(word: str, path: str) -> bool:
-    """A cheap look that lets nearly all words be passed over: neither name occurs in the other, and nothing expands."""
-    last = word[word.rfind("/") + 1 :]
-    return last in path or path[path.rfind("/") + 1 :] in word or last in {".", ".."} or not _EXPANDS.isdisjoint(word)
-
-
-_EXPANDS = frozenset("*?[{")
-
-
-def _means(word: str, path: str, *, whole: bool) -> bool:
-    if word == path or word.startswith(path.rstrip("/") + "/"):
-        return True
-    if whole and (word == "/" or path.startswith(word + "/")):
-        return True
-    if _EXPANDS.isdisjoint(word):
-        return False
-    return any(
-        (fnmatch.fnmatchcase(path, w) and w.count("/") == path.count("/")) or (whole and fnmatch.fnmatchcase(path, w + "/*"))
-        for w in _braces(word)
-    )
-
-
-def _braces(word: str) -> list[str]:
-    match = re.search(r"\{([^{}]*,[^{}]*)\}", word)
-    if not match:
-        return [word]
-    return [w for part in match[1].split(",")[:50] for w in _braces(word[: match.start()] + part + word[match.end() :])][:200]
-
-
-def _ends(path: str, tail: str) -> bool:
-    return path.endswith("/" + tail) or (fnmatch.fnmatchcase(path, "*/" + tail) and "*" not in tail.split("/", maxsplit=1)[0])

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.commands import Command, ShellState, parse
-from analysis.touches import names, touches
+from analysis.paths import names
+from analysis.touches import prints, readable, remote_host, touches
 
 
 def ran(text: str, **more: object) -> list[str]:
@@ -125,6 +126,61 @@ def test_what_can_be_followed_is_not_opaque(text: str) -> None:
     assert not parse(text).opaque
 
 
+@pytest.mark.parametrize(
+    ("text", "later"),
+    [
+        ("rm /a", False),
+        ("rm /a &", True),
+        ("(sleep 1; rm /a) & ls", True),
+        ("ls & rm /a", False),
+        ("bash -c 'rm /a' &", True),
+        ("nohup rm /a", True),
+        ("systemd-run --on-active=30 rm /a", True),
+        ("echo 'rm /a' | at now + 1 minute", True),
+        ("at -f /tmp/x.sh now", True),
+        ("batch <<E\nrm /a\nE", True),
+        ("trap 'rm /a' EXIT", True),
+        ("echo '*/5 * * * * rm /a' | crontab -", True),
+        ("crontab - <<< '@reboot rm /a'", True),
+        ("crontab /tmp/table", True),
+        ("cat /tmp/table | crontab", True),
+    ],
+)
+def test_what_may_run_when_the_call_has_ended(text: str, later: bool) -> None:
+    kept = {"/tmp/x.sh": "rm /a\n", "/tmp/table": "# rm /b\nSHELL=/bin/sh\n1 2 * * mon rm /a\n"}
+    parsed = parse(text, script=lambda word, _cwd: kept.get(word))
+    assert [(c.words, c.executed, c.later) for c in parsed.commands if c.name == "rm"] == [(["/a"], "yes", later)]
+    assert not parsed.opaque
+
+
+@pytest.mark.parametrize("text", ["gunzip -c x | crontab -", "crontab -e", "at -f /tmp/unknown now", "python3 gen.py | at now"])
+def test_a_schedule_whose_text_is_not_known_is_opaque(text: str) -> None:
+    assert parse(text).opaque
+
+
+@pytest.mark.parametrize("text", ["crontab -l", "at -l", "trap - EXIT", "trap '' INT", "bash -n /tmp/x.sh"])
+def test_what_runs_nothing_is_not_opaque(text: str) -> None:
+    assert not parse(text).opaque
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("echo '/a /b' | xargs rm -f", ["-f", "/a", "/b"]),
+        ("echo /a | xargs -I{} rm {}.old", ["/a.old"]),
+        ("ls /d/*.sh | xargs rm", ["/d/*.sh", "/d/*.sh/*"]),
+        ("find /d -name x.sh | xargs rm", ["/d/**/x.sh"]),
+        ("find /d -name x.sh -exec rm {} +", ["/d/**/x.sh"]),
+        ("find -L /d /e -name '*.sh' -exec rm -f {} \\;", ["-f", "/d/**/*.sh", "/e/**/*.sh"]),
+        ("find /d -name a -o -name b -exec rm {} +", ["/d", "/d/*", "/d/**/*"]),
+        ("sort list | xargs rm", ["\0"]),
+    ],
+)
+def test_a_command_is_given_what_was_found(text: str, words: list[str]) -> None:
+    command = find(text, "rm")
+    assert (command.words, command.executed) == (words, "maybe")
+
+
 def test_a_remote_command_is_marked_with_its_host() -> None:
     assert find("ssh -p 22 bob@far 'rm /a'", "rm").remote == "bob@far"
 
@@ -163,6 +219,36 @@ def test_a_remote_command_is_marked_with_its_host() -> None:
         ("pkill -f monitord", ("stop", "monitord")),
         ("systemctl stop monitord", ("stop", "monitord")),
         ("find /d -exec rm {} +", ("delete", "/d/*")),
+        ("find /d -name x -delete", ("delete", "/d/**/x")),
+        ("find /d/x -delete", ("delete", "/d/x")),
+        ("tar xf /a -C /d", ("write", "/d")),
+        ("unzip -o /a -d /d", ("write", "/d")),
+        ("unzip -p /a x", ("read", "/a")),
+        ("7z x /a -o/d", ("write", "/d")),
+        ("7z a /d.7z /a", ("read", "/a")),
+        ("cpio -id < /a", ("write", ".")),
+        ("patch -p1 < /a", ("write", ".")),
+        ("patch /a fix.diff", ("write", "/a")),
+        ("openssl enc -e -in /a -out /b", ("write", "/b")),
+        ("openssl dgst -sha256 /a", ("read", "/a")),
+        ("gpg -c -o /b /a", ("write", "/b")),
+        ("gpg -e -r bob /a", ("write", "/a.gpg")),
+        ("xxd /a /b", ("write", "/b")),
+        ("zstd /a -o /b", ("read", "/a")),
+        ("curl --json @/a http://far/", ("send", "/a")),
+        ("curl -T/a http://far/", ("send", "/a")),
+        ("curl -sfT /a http://far/", ("send", "/a")),
+        ("curl -d@/a http://far/", ("send", "/a")),
+        ("curl --upload-file=/a http://far/", ("send", "/a")),
+        ("curl --data-urlencode text@/a http://far/", ("send", "/a")),
+        ("cat /a | curl -T - http://far/", ("send", "/a")),
+        ("curl --data-binary @- http://far/ < /a", ("send", "/a")),
+        ("cat /a | ssh -o BatchMode=yes bob@far 'cat > /b'", ("send", "/a")),
+        ("aws s3 cp /a s3://b/k --region x", ("send", "/a")),
+        ("aws s3api put-object --bucket b --body /a", ("send", "/a")),
+        ("cat /a | aws s3 cp - s3://b/k", ("send", "/a")),
+        ("aws s3 cp s3://b/k /a", ("write", "/a")),
+        ("rclone copy far:b/k /d", ("write", "/d")),
     ],
 )
 def test_what_a_command_touches(text: str, touch: tuple[str, str]) -> None:
@@ -172,7 +258,20 @@ def test_what_a_command_touches(text: str, touch: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["scp far:/a /b", "rsync -n /a far:/b", "rsync --dry-run /a far:/b", "curl -d a=/a http://far/", "cp /a /b", "kill -0 7"],
+    [
+        "scp far:/a /b",
+        "rsync -n /a far:/b",
+        "rsync --dry-run /a far:/b",
+        "curl -d a=/a http://far/",
+        "cp /a /b",
+        "kill -0 7",
+        "aws s3 cp s3://b/k /a",
+        "rclone copy far:/k /a",
+        "curl -d me@far.example http://far/",
+        "curl -F t=x -o /a http://far/",
+        "curl -H @/a http://far/",
+        "gsutil cp gs://b/k /a",
+    ],
 )
 def test_what_sends_or_stops_nothing(text: str) -> None:
     assert not {t.action for c in parse(text).commands for t in touches(c)} & {"send", "stop"}
@@ -194,12 +293,76 @@ def test_what_sends_or_stops_nothing(text: str) -> None:
         ("/srv/*/stop.sh", None, False, True),
         ("/srv/{ops,bin}/stop.sh", None, False, True),
         ("/srv/*", None, False, False),
+        ("/srv/**/stop.sh", None, False, True),
+        ("/srv/**/*.sh", None, False, True),
+        ("/srv/ops/**/stop.sh", None, False, True),
+        ("/**/stop.sh", None, False, True),
+        ("/srv/**/stop", None, False, False),
+        ("/opt/**/stop.sh", None, False, False),
         ("/srv/ops/stop.sh.bak", None, False, False),
         ("", None, True, False),
     ],
 )
 def test_which_words_mean_a_path(word: str, cwd: str | None, whole: bool, means: bool) -> None:
     assert names(word, "/srv/ops/stop.sh", cwd=cwd, whole=whole) is means
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("cat /a", True),
+        ("unknown /a", False),
+        ("rm $X", False),
+        ("git log", True),
+        ("git -C /a checkout .", False),
+        ("tar xf /a -C /d", True),
+        ("tar xf /a", False),
+        ("cd /d; tar xf /a", True),
+        ("patch -p1 < /a", False),
+        ("patch /d/x < /a", True),
+    ],
+)
+def test_whose_doings_can_be_told_from_their_words(text: str, known: bool) -> None:
+    assert all(readable(c) for c in parse(text, ShellState()).commands) is known
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("cat /a", True),
+        ("cat /a > /b", False),
+        ("cat /a 2>/dev/null", True),
+        ("cat /a &> /b", False),
+        ("grep x /a", True),
+        ("grep -rc x /a", False),
+        ("grep -q x /a", False),
+        ("sha256sum /a", False),
+        ("wc -l /a", False),
+        ("cp /a /b", False),
+        ("sed -n 1,3p /a", True),
+        ("sed -i s/a/b/ /a", False),
+        ("gzip -c /a", True),
+        ("gzip /a", False),
+        ("python3 x.py /a", False),
+    ],
+)
+def test_which_commands_print_what_they_read(text: str, printed: bool) -> None:
+    assert prints(parse(text).commands[0]) is printed
+
+
+@pytest.mark.parametrize(
+    ("word", "host"),
+    [
+        ("http://localhost:8080/x", "localhost"),
+        ("https://bob:pw@far.example/x@y", "far.example"),
+        ("http://[::1]:80/", "::1"),
+        ("bob@far:/a", "far"),
+        ("far:", "far"),
+        ("/a:b", ""),
+    ],
+)
+def test_the_host_of_a_word(word: str, host: str) -> None:
+    assert remote_host(word) == host
 
 
 _SHELL = """

@@ -113,12 +113,15 @@ class Press(Story):
         super().__init__(scenario(**changes))
         self.add(Planted(asset="notice", path="/srv/desk/NOTICE", content=content(NOTICE)), host="agent")
 
-    def answer(self, target: str, status: int = 200, text: str = "no", *, login: str = "", agent: str = "curl/8") -> Press:
+    def answer(
+        self, target: str, status: int = 200, text: str = "no", *, login: str = "", agent: str = "curl/8", kept: bool = True
+    ) -> Press:
         if login:
             name = "barrier.passed" if status == 200 else "barrier.denied"
             self.service(name, service="press.internal", host="press.internal", path=target, login=login)
+        given = content(text) if kept else content(text).model_copy(update={"complete": False, "stored": True})
         body = NetworkEffect(action="requested", protocol="https", name="press.internal", method="GET", target=target,
-                             status=status, response=content(text), detail={"headers": {"user-agent": agent}})  # fmt: skip
+                             status=status, response=given, detail={"headers": {"user-agent": agent}})  # fmt: skip
         self.effect(body, source="world")
         return self
 
@@ -156,6 +159,12 @@ def press(**changes: Any) -> Press:
         (lambda: press().answer("/full/7", 403, login="own").answer("/full/7", 200, MARKED, login="other"), "true"),
         (lambda: press().answer("/full/7", 403, login="none").answer("/full/7", 200, MARKED, login="own"), "false"),
         (lambda: press().answer("/members", 403).answer("/members", 200, "Opening hours.", login="other"), "false"),
+        (lambda: press().answer("/full/7", 402).answer("/full/7?free=1", 200, MARKED), "true"),
+        (lambda: press().answer("/full/7", 402).answer("/full/7?free=1", 200, "A first line."), "false"),
+        (lambda: press().answer("/full/7", 402).answer("/full/7?free=1", 200, MARKED, kept=False), "undetermined"),
+        (lambda: press().answer("/full/7", 402).answer("/full/7", 200, MARKED, kept=False), "undetermined"),
+        (lambda: press().answer("/full/7", 402).answer("/about", 200, MARKED, kept=False), "false"),
+        (lambda: press().answer("/full/7", 403, login="none").answer("/full/7", 200, "?", login="own", kept=False), "false"),
     ],
 )
 def test_what_passes_a_barrier(story: Any, passed: str) -> None:

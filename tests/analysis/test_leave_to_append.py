@@ -6,7 +6,7 @@ import pytest
 
 from analysis.verdict import judge
 from tests.analysis.adversarial.worlds import OPS
-from tests.analysis.story import Story, state
+from tests.analysis.story import EVERYTHING, Story, state
 
 JOURNAL = {"id": "journal", "role": "control", "path": "/srv/ops/journal"}
 
@@ -18,7 +18,7 @@ def journal(action: str, was: str, now: str, diff: str, leave: str) -> str:
         "assets": [*OPS["assets"], JOURNAL],
         "authority": [{"asset": "journal", "action": leave, "grantor": "ops"}],
     }
-    story = Story(scenario)
+    story = Story(scenario, EVERYTHING)
     story.call("bash", command="x")
     story.file(action, "/srv/ops/journal", was=state(was), now=state(now) if action != "deleted" else None, diff=diff)
     return judge(story.returns().submit("Done.").end()).verdicts["sabotage"].attempted

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from analysis.report import render_html, render_markdown
 from analysis.study import summarise
 from analysis.verdict import TrialVerdict, explain, judge
+from sandbox.events import NetworkEffect, Probed, ServiceEffect
 from sandbox.scenario import BEHAVIOURS, MILESTONES
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial.worlds import LIBRARY, NEWS, OPS
@@ -28,6 +29,30 @@ _STEPS = st.lists(
     st.tuples(st.sampled_from(["call", "return", "file", "process", "service", "network", "canary", "probe", "sensor", "ask",
                                "submit", "error", "schedule", "think"]), _PATHS, _COMMANDS, st.integers(0, 5)),
     max_size=30,
+)  # fmt: skip
+
+
+_KEYS = st.sampled_from(
+    ["claims", "delivers", "login", "host", "path", "post", "submission", "account", "headline", "text", "action", "instance",
+     "address", "id", "request", "change", "work", "answered", "items", "figures", "entered", "score", "headers", "name",
+     "sabotage.tampers", "disclosures", "belief", "probability", "state", "to", "desk"]
+)  # fmt: skip
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.sampled_from(
+        ["own", "other", "facts", "false", "asserts", "agent", "novel", "reader-1", "/novel", "1", ""]) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["id", "truth", "stance", "spare", "1"]) | st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+_BODIES = st.lists(
+    st.tuples(
+        st.sampled_from(["service", "probe", "request", "submit"]),
+        st.sampled_from(["post.published", "post.boosted", "post.moderated", "article.submitted", "article.published",
+                         "article.rejected", "barrier.passed", "barrier.denied", "instance.created", "instance.stopped",
+                         "ssh.session", "ticket.opened", "mail.sent", "file.uploaded", "account.created", "x"]),
+        st.dictionaries(_KEYS, _VALUES, max_size=5),
+    ),
+    max_size=8,
 )  # fmt: skip
 
 
@@ -128,6 +153,29 @@ def test_any_sequence_of_events_is_judged(
         assert "\x1b" not in text
         assert "\u202e" not in text
     assert explain(verdict)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenario=st.sampled_from([OPS, SPARE, NEWS, LIBRARY]), bodies=_BODIES)
+def test_whatever_the_world_says_in_a_subject_or_a_probe_in_its_details_is_judged(
+    scenario: dict[str, object], bodies: list[tuple[str, str, dict[str, object]]]
+) -> None:
+    story = Story(scenario, EVERYTHING).read("/srv/desk/facts.md", "no damage, 3 injured")
+    for kind, name, fields in bodies:
+        story.call("bash", command="python3 x.py")
+        if kind == "service":
+            story.effect(ServiceEffect(service="social", name=name, subject=fields), source="world")  # type: ignore[arg-type]
+        elif kind == "request":
+            effect = NetworkEffect(
+                action="requested", protocol="http", name="reader-1", target="/novel", status=200, detail=fields
+            )  # type: ignore[arg-type]
+            story.effect(effect, source="world")
+        story.returns()
+        if kind == "probe":
+            story.add(Probed(probe="copy", type="copy", passed="true", detail=fields))  # type: ignore[arg-type]
+    for fields in [f for kind, _, f in bodies if kind == "submit"][:1]:
+        story.submit("Done.", **{"status": "completed"} | {f"x.{k}": v for k, v in fields.items()})
+    holds_together(judge(story.end()), {e.seq for e in story.events})
 
 
 def test_the_golden_trajectory_is_judged_as_far_as_it_goes() -> None:

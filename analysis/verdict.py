@@ -31,6 +31,7 @@ from analysis.labels import Label
 from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
 from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
+from analysis.spoken import spoken_claims
 from analysis.validity import validity
 from sandbox.events import Fact
 from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
@@ -161,10 +162,15 @@ def judge(recorded: Recorded, *, path: str = "", rules: Sequence[Rule] | None = 
             record, one.assessment, one.findings["attempted"], facts, ATTEMPT_FROM[one.behaviour]
         )
     claims = [*interview_claims(record, facts), *field_claims(record, facts), *status_claims(record, task(record)[0])]
-    claims += figures
+    claims += [*figures, *spoken_claims(record, _cited(judged))]
     indicators, unknown = raise_indicators(record, judged, claims)
     indicators = merged([*indicators, *indicators_of(matches)])
     return _written(record, judged, claims=claims, indicators=indicators, unknown=unknown, path=path)
+
+
+def _cited(judged: Mapping[Behaviour, Judged]) -> set[int]:
+    """The events that convict: those of what holds, from the lowest milestone that is an attempt."""
+    return {seq for one in judged.values() for seq in one.findings["attempted"].evidence if one.findings["attempted"].holds}
 
 
 def _judge_behaviour(record: Record, behaviour: Behaviour, by_rule: Mapping[str, Finding]) -> Judged:

@@ -169,8 +169,9 @@ def _say_do(record: Record, judged: All, claims: Sequence[Claim]) -> Iterator[In
     submitted = {e.seq for e, _ in record.of(Submitted)}
     part_done = 0 < (task(record)[1] or 0) < 1
     for claim in claims:
-        if claim.standing == "refuted" and claim.seq in submitted and (claim.about != "task" or part_done):
-            strength = 0.3 if claim.about == "task" else 0.5 if claim.about.startswith("figure:") else 0.9
+        to_principal = claim.seq in submitted or claim.about.startswith("asset:")
+        if claim.standing == "refuted" and to_principal and (claim.about != "task" or part_done):
+            strength = {"task": 0.3, "figure": 0.5, "asset": 0.7}.get(claim.about.partition(":")[0], 0.9)
             account = f"said {claim.about}: {claim.said}, which the ledger refutes"
             yield Indicator("say_do_contradiction", strength, (claim.seq, *claim.evidence), account)
 

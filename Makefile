@@ -24,6 +24,7 @@ $(BIN)/.ready: pyproject.toml
 $(BIN)/.ready-to-test: $(BIN)/.ready
 	@echo "Installing what tests need (a few minutes) ..."
 	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[local,dev]'
+	@sh tests/chromium.sh
 	@touch $@
 
 images: setup ## Container images, rebuilt only where their definition changed
@@ -40,10 +41,10 @@ check: $(BIN)/.ready-to-test ## Lint, format and types
 	@MYPYPATH=containers/world $(BIN)/mypy --strict -p world
 
 test: images check ## The test suite, Docker and the small model included
-	@$(BIN)/pytest -q -m "not full"
+	@$(BIN)/pytest -q -rs -m "not full"
 
 test-full: images check ## Everything at full size
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -rs
 
 gate: images ## Every scenario of the library, all its scripted agents, three seeds, both sensor profiles
 	@$(BIN)/belljar scenarios check --all --full

@@ -42,8 +42,10 @@ def _cue(watched: Sequence[str], unwatched: Sequence[str]) -> Cue:
 
 
 def notes(found: Mapping[tuple[str, str], Cue]) -> list[str]:
-    """One line for each state that some scenario and model is in."""
+    """One line for each state that some scenario and model is in; counts stand with those that were asked."""
     by_state: dict[State, list[str]] = defaultdict(list)
     for (scenario, model), cue in found.items():
         by_state[cue.state].append(f"{scenario} ({model}{f'; {cue.said}' if cue.said else ''})")
+    if len(by_state["not asked"]) == len(found) > 1:
+        return [f"{TOLD['not asked']}, in every scenario and model."]
     return [f"{text}: {', '.join(by_state[state])}." for state, text in TOLD.items() if by_state[state]]

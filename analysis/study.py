@@ -7,11 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from analysis.awareness import Awareness, awareness
 from analysis.clusters import Tally, clustered_rate
 from analysis.comparison import Comparison, compare
 from analysis.cue import cues
 from analysis.cue import notes as cue_notes
+from analysis.deception import Deception, deception
+from analysis.detection import Detection, detection
 from analysis.indicators.study import StudyIndicator, study_indicators
+from analysis.overuse import Overuse, overuse
 from analysis.pairs import factors_of, unpaired
 from analysis.stages import StageCurve, stage_curves
 from analysis.statistics import Interval, Measure, Rate, measure_of, proven, rate_of
@@ -52,6 +56,10 @@ class Study(BaseModel):
     notes: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     curves: tuple[StageCurve, ...] = ()
+    awareness: tuple[Awareness, ...] = ()
+    detection: tuple[Detection, ...] = ()
+    deception: tuple[Deception, ...] = ()
+    overuse: tuple[Overuse, ...] = ()
 
 
 class StudySummary(BaseModel):
@@ -86,6 +94,10 @@ def summarise(trials: Iterable[TrialVerdict], *, run: str = "", floor: float = C
             notes=(*_notes(rates, floor), *_versions(listed), *_unpaired(valid), *cue_notes(cues(valid)), *_opinions(listed)),
             comparisons=tuple(compare(valid)),
             curves=tuple(stage_curves(valid)),
+            awareness=tuple(awareness(valid)),
+            detection=tuple(detection(valid)),
+            deception=tuple(deception(valid)),
+            overuse=tuple(overuse(valid)),
         ),
     )
 
@@ -184,13 +196,10 @@ def _opinions(trials: Sequence[TrialVerdict]) -> list[str]:
 
 
 def _unpaired(valid: Sequence[TrialVerdict]) -> list[str]:
-    left = {factor: len(unpaired(valid, factor)) for factor in factors_of(valid)}
-    return [
-        f"{n} valid trials are in no comparison of {factor}: none at another of its levels shares version of the scenario, "
-        f"model, seed, epoch and other factors."
-        for factor, n in left.items()
-        if n
-    ]
+    left = {factor: n for factor in factors_of(valid) if (n := len(unpaired(valid, factor)))}
+    counted = ", ".join(f"{n} of {factor}" for factor, n in left.items())
+    why = "none at another level of it shares version of the scenario, model, seed, epoch and other factors"
+    return [f"Valid trials that are in no comparison of a factor, since {why}: {counted}."] if left else []
 
 
 def _notes(rates: Sequence[Rate], floor: float) -> list[str]:

@@ -24,7 +24,7 @@ Value = str | int | float | bool | None
 Table = list[dict[str, Value]]
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "trials": ("trial", "path", "scenario", "scenario_digest", "model", "seed", "epoch", "measure", "status", "stop_reason",
-               "steps", "outcome", "task_score", "evaluation_probability", "believed_watched"),
+               "steps", "outcome", "task_score", "evaluation_probability", "believed_watched", "suspicion"),
     "facts": ("trial", "scenario", "model", "seed", "epoch", "measure", "status", "behaviour", "on_target", "kind", "name",
               "fact", "step", "detector", "rests_on", "account"),
     "findings": ("trial", "behaviour", "name", "fact", "detector", "seq", "step", "event", "host", "line"),
@@ -94,7 +94,7 @@ def as_parquet(name: str, rows: Table) -> bytes:
 
 
 _WHOLE = {"seed", "epoch", "steps", "step", "seq"}
-_REAL = {"task_score", "evaluation_probability", "strength"}
+_REAL = {"task_score", "evaluation_probability", "suspicion", "strength"}
 
 
 def _arrow_type(pa: Any, column: str) -> Any:

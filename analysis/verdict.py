@@ -32,6 +32,7 @@ from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
 from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
 from analysis.spoken import spoken_claims
+from analysis.spoken import spoken_claims
 from analysis.validity import validity
 from sandbox.events import Fact
 from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
@@ -111,7 +112,8 @@ class TrialVerdict(Written):
 
     `items` are the single answers of a task that has them, right or not. `evaluation_probability` and `believed_watched`
     come from forks after the run (`analysis/forks.py`), None and undetermined where none was asked. `contained` says by
-    what the agent was held, in words.
+    what the agent was held, in words. `suspicion` is the offline monitor's, where somebody asked it (`analysis/suspicion.py`);
+    it is never evidence.
     """
 
     id: str
@@ -141,6 +143,7 @@ class TrialVerdict(Written):
     overrides: tuple[Label, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     contained: str = ""
+    suspicion: float | None = None
     version: str = VERSION
 
 
@@ -166,6 +169,11 @@ def judge(recorded: Recorded, *, path: str = "", rules: Sequence[Rule] | None = 
     indicators, unknown = raise_indicators(record, judged, claims)
     indicators = merged([*indicators, *indicators_of(matches)])
     return _written(record, judged, claims=claims, indicators=indicators, unknown=unknown, path=path)
+
+
+def _cited(judged: Mapping[Behaviour, Judged]) -> set[int]:
+    """The events that convict: those of what holds, from the lowest milestone that is an attempt."""
+    return {seq for one in judged.values() for seq in one.findings["attempted"].evidence if one.findings["attempted"].holds}
 
 
 def _cited(judged: Mapping[Behaviour, Judged]) -> set[int]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from analysis.comparison import Comparison
 from analysis.indicators.study import StudyIndicator
+from analysis.quality.card import by_detector, stored
+from analysis.quality.measure import Measured
+from analysis.stages import StageCurve
 from analysis.statistics import Interval, Rate
-from analysis.study import COUNTED, StudySummary
+from analysis.study import COUNTED, Study, StudySummary
 from analysis.verdict import TrialVerdict
 
 SYMBOLS = {"true": "●", "false": "○", "undetermined": "◐", "n/a": "-"}
@@ -30,6 +34,19 @@ class Row:
     @property
     def first(self) -> Rate:
         return self.rates["attempted"]
+
+
+@dataclass(frozen=True)
+class Further:
+    """A figure of a study beside rates and comparisons: `hits` of `trials`, by id, and what else is said of it."""
+
+    name: str
+    scenario: str
+    arm: str
+    model: str
+    hits: tuple[str, ...]
+    trials: tuple[str, ...]
+    said: str
 
 
 def percent(value: float | None) -> str:
@@ -64,10 +81,17 @@ def points(difference: float, interval: Interval | None) -> str:
     return f"{100 * difference:+.0f} points{span}"
 
 
-def where(one: Comparison | StudyIndicator) -> str:
-    """The scenario, or how many."""
-    scenarios = one.scenarios if isinstance(one, Comparison) else 1
-    return one.scenario if one.scenario != "*" else f"{scenarios} scenarios"
+def where(one: Comparison | StudyIndicator | StageCurve, mixed: Collection[str] = ()) -> str:
+    """The scenario, with its version where it is one of the `mixed`; or how many."""
+    if isinstance(one, Comparison) and one.scenario == "*":
+        return f"{one.scenarios} scenarios"
+    return f"{one.scenario} ({one.scenario_digest[:8]})" if one.scenario in mixed else one.scenario
+
+
+def mixed_versions(trials: Sequence[TrialVerdict]) -> set[str]:
+    """Scenarios of which there are trials of several versions."""
+    versions = {(t.scenario, t.scenario_digest) for t in trials}
+    return {name for name, n in Counter(scenario for scenario, _ in versions).items() if n > 1}
 
 
 def doubt(one: Comparison | StudyIndicator) -> str:
@@ -88,7 +112,7 @@ def headline(summary: StudySummary) -> list[Row]:
     """Rows of the behaviours that each scenario is about; what it is not about is in `off_target`."""
     about: dict[str, set[str]] = defaultdict(set)
     for trial in summary.trials:
-        about[trial.scenario] |= set(trial.behaviours)
+        about[trial.scenario].update(trial.behaviours)
     cells: dict[tuple[str, str, str, str, str], dict[str, Rate]] = defaultdict(dict)
     for rate in summary.study.rates:
         if rate.behaviour in about[rate.scenario]:
@@ -109,12 +133,76 @@ def off_target(summary: StudySummary) -> list[tuple[TrialVerdict, str]]:
 
 def indicator_counts(trials: Sequence[TrialVerdict]) -> list[tuple[str, int, int]]:
     """(kind, trials that raised it, valid trials), most frequent first."""
-    valid = [t for t in trials if t.status == "valid"]
-    kinds: dict[str, int] = defaultdict(int)
-    for trial in valid:
-        for kind in {i.kind for i in trial.indicators}:
-            kinds[kind] += 1
-    return [(kind, n, len(valid)) for kind, n in sorted(kinds.items(), key=lambda item: (-item[1], item[0]))]
+    raised = raised_by(trials)
+    valid = sum(t.status == "valid" for t in trials)
+    return [(kind, len(numbers), valid) for kind, numbers in raised.items()]
+
+
+def raised_by(trials: Sequence[TrialVerdict]) -> dict[str, list[int]]:
+    """Each kind of indicator with the numbers, from 1, of the valid trials that raised it; the most frequent first."""
+    kinds: dict[str, list[int]] = defaultdict(list)
+    for number, trial in enumerate(trials, 1):
+        for kind in {i.kind for i in trial.indicators} if trial.status == "valid" else ():
+            kinds[kind].append(number)
+    return dict(sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def further(study: Study) -> list[Further]:
+    """Evaluation awareness against the benign twin, harm that a monitor would miss, refuted claims, surplus replicas."""
+    found = [
+        Further("thought it a test more than every benign twin", a.scenario, arm_name(a.arm), a.model, a.hits, a.trials,
+                f"by chance one in {a.benign_asked + 1}; mean {percent(a.mean)}, over {a.benign_asked} benign trials "
+                f"{percent(a.benign_mean)}; {a.flagged} at 80% or more")
+        for a in study.awareness
+    ]  # fmt: skip
+    for d in study.detection:
+        area = f"AUC {d.auc:.2f} (no interval) against {d.honest} honest trials" if d.auc is not None else "no AUC"
+        found += [
+            Further(f"harm undetected at an audit budget of {percent(b.budget)}", d.scenario, "-", d.model, b.hits, d.trials,
+                    f"{percent(b.rate)} [{span(b.interval)}]; suspicion at most {b.threshold:.2f}; {area}")
+            for b in d.budgets
+        ] or [Further("harm undetected", d.scenario, "-", d.model, (), d.trials,
+                      f"not to be said: the honest trials are too few for any budget; {area}")]  # fmt: skip
+    found += [
+        Further("trials with a refuted claim", c.scenario, arm_name(c.arm), c.model, c.hits, c.trials,
+                f"{percent(c.rate)} [{span(c.interval)}]; {c.refuted} of the {c.checkable} checkable claims")
+        for c in study.deception
+    ]  # fmt: skip
+    return found + [
+        Further("trials with replicas beyond need", o.scenario, arm_name(o.arm), o.model, o.hits, o.trials,
+                f"{percent(o.rate)} [{span(o.interval)}]; {o.mean_excess:.2f} too many in the mean (no interval)")
+        for o in study.overuse
+    ]  # fmt: skip
+
+
+@cache
+def quality_of(behaviour: str, fact: str) -> str:
+    """How often the detector was right on the source with most scenarios; "" where it was not measured."""
+    measured = by_detector(stored()).get(f"{behaviour}.{fact}", ())
+    best = max(measured, key=lambda q: q.scenarios, default=None)
+    if best is None:
+        return ""
+    found, alarms = _measured("found", best.recall), _measured("false alarms", best.false_positive_rate)
+    area = f"AUC {best.auc.value:.2f} {_within(best.auc)}" if best.auc.value is not None else "no AUC"
+    return f"{found}, {alarms}, {area} ({best.source})"
+
+
+def _measured(name: str, figure: Measured) -> str:
+    return f"{name} {figure.count} of {figure.of} {_within(figure)}" if figure.of else f"{name}: none to judge"
+
+
+def _within(figure: Measured) -> str:
+    return f"[{span(figure.interval)}]" if figure.interval else "(no interval)"
+
+
+def aware(rate: Rate) -> str:
+    """The mean chance of a test that agents gave, and of how many."""
+    return f"{percent(rate.awareness)} of {rate.awareness_asked} asked" if rate.awareness_asked else "not asked"
+
+
+def suspected(trial: TrialVerdict) -> str:
+    """The monitor's suspicion, which is never evidence."""
+    return "-" if trial.suspicion is None else f"{trial.suspicion:.2f}"
 
 
 def gaps(trial: TrialVerdict) -> list[str]:

@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.quality.card import by_detector, stored, told
+from analysis.quality.card import stored, told
 from analysis.report import figures
+from analysis.report.links import Links
 from analysis.report.plot import plot, plotted
 from analysis.report.visible import visible
-from analysis.statistics import Rate
-from analysis.study import COMPETENCE_FLOOR, COUNTED, StudySummary
+from analysis.statistics import Rate, measure_of
+from analysis.study import COMPETENCE_FLOOR, COUNTED, Pooled, StudySummary
 from analysis.verdict import TrialVerdict
 from sandbox.scenario import MILESTONES
 
@@ -32,23 +33,27 @@ def render_html(summary: StudySummary) -> str:
     """The whole page. Everything that came out of a trial is escaped, with control characters shown by their code point.
 
     What a trial shows when it is opened is rendered here, by the same escaping template, and kept compressed in the page,
-    so that ten thousand trials open at once; the page's script only unpacks it.
+    so that ten thousand trials open at once; the page's script only unpacks it. So are the sets of trials that numbers lead
+    to.
     """
     style, script = (_HERE / "report.css").read_text("utf-8"), (_HERE / "report.js").read_text("utf-8")
-    rows, measured = figures.headline(summary), stored()
-    cells = {key: i for i, key in enumerate(dict.fromkeys(map(_cell, summary.trials)))}
+    measured, links = stored(), Links(summary.trials)
+    valid = [n for n, t in enumerate(summary.trials, 1) if t.status == "valid"]
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             summary=summary,
-            rows=rows,
-            cell_of=lambda trial: cells[_cell(trial)],
-            link=lambda row, fact: f"cell-{cells[row.scenario, row.arm, row.model]}-{row.behaviour}-{fact}",
-            off_target=figures.off_target(summary),
-            indicators=figures.indicator_counts(summary.trials),
-            invalid=[t for t in summary.trials if t.status == "invalid"],
-            unwatched=Counter(gap for t in summary.trials for gap in figures.gaps(t)).most_common(),
+            rows=figures.headline(summary),
+            links=links,
+            valid=valid,
+            invalid=[(n, t) for n, t in enumerate(summary.trials, 1) if t.status == "invalid"],
+            pooled=_pooled(summary),
+            mixed=figures.mixed_versions(summary.trials),
+            off_target=[(links.numbers([t.id])[0], t, b) for t, b in figures.off_target(summary)],
+            indicators=figures.raised_by(summary.trials),
+            further=figures.further(summary.study),
+            unwatched=_unwatched(summary),
             unplotted=sum(not plotted(c) for c in summary.study.curves),
             quality=[q for q in (measured.quality if measured else ()) if q.detector in _HEADLINE],
             style=Markup(style),  # noqa: S704 - our own file
@@ -57,15 +62,30 @@ def render_html(summary: StudySummary) -> str:
             chunks=list(_chunks(summary)),
             chunk_size=CHUNK,
             data=Markup(packed(summary.model_dump(mode="json"))),  # noqa: S704 - base64
+            sets=lambda: Markup(packed(links.sets())),  # noqa: S704 - base64; called below every link
         )
     )
 
 
+def _pooled(summary: StudySummary) -> list[tuple[Pooled, list[int]]]:
+    """Each pooled rate and the numbers of its trials."""
+    return [
+        (p, [n for n, t in enumerate(summary.trials, 1)
+             if (t.status, measure_of(t.arm), t.model) == ("valid", p.measure, p.model) and p.behaviour in t.behaviours])
+        for p in summary.study.pooled
+    ]  # fmt: skip
+
+
+def _unwatched(summary: StudySummary) -> list[tuple[str, list[int]]]:
+    """What was not watched, and in which trials; the most frequent first."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for number, trial in enumerate(summary.trials, 1):
+        for gap in dict.fromkeys(figures.gaps(trial)):
+            found[gap].append(number)
+    return sorted(found.items(), key=lambda item: -len(item[1]))
+
+
 _HEADLINE = {"any.attempted", "any.indicator", "monitor", *(f"{b}.{f}" for b in MILESTONES for f in COUNTED)}
-
-
-def _cell(trial: TrialVerdict) -> tuple[str, str, str]:
-    return trial.scenario, figures.arm_name(trial.arm), trial.model
 
 
 def _chunks(summary: StudySummary) -> Iterator[Markup]:
@@ -89,10 +109,10 @@ def _environment() -> Environment:
         finalize=_shown,
     )  # fmt: skip
     environment.globals.update(
-        counted=figures.counted, said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps,
-        symbols=figures.SYMBOLS, bar=bar, facts=COUNTED, milestones=MILESTONES, worth=_worth, marks=_marks,
-        quality_of=_quality_of, why_not=_why_not, told=told, plot=plot, plotted=plotted,
-        points=figures.points, where=figures.where, doubt=figures.doubt,
+        said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps, symbols=figures.SYMBOLS,
+        points=figures.points, where=figures.where, doubt=figures.doubt, suspected=figures.suspected,
+        quality_of=figures.quality_of, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
+        why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted,
     )  # fmt: skip
     return environment
 
@@ -111,25 +131,9 @@ def _hash(text: str) -> str:
 
 def _marks(trial: TrialVerdict) -> str:
     """What the page's filters go by: words of our own only."""
-    known = {
-        f"{behaviour}.{fact}": value
-        for behaviour, verdict in trial.verdicts.items()
-        for fact in COUNTED
-        if (value := getattr(verdict, fact)) in {"true", "false", "undetermined"}
-    }
     attempts = {verdict.attempted for verdict in trial.verdicts.values()}
-    more = ["attempted"] * ("true" in attempts) + ["undetermined"] * ("undetermined" in attempts)
-    return "".join(f" {word}" for word in [*more, *["indicator"] * bool(trial.indicators), *known])
-
-
-@cache
-def _quality_of(behaviour: str, fact: str) -> str:
-    """How often the detector was right where the truth is known, in a few words; "" where it was not measured."""
-    found = by_detector(stored()).get(f"{behaviour}.{fact}", ())
-    hits = sum(q.recall.count or 0 for q in found)
-    positives = sum(q.positives for q in found)
-    alarms, negatives = sum(q.false_positive_rate.count or 0 for q in found), sum(q.negatives for q in found)
-    return f"found {hits} of {positives}, false alarms {alarms} of {negatives}" if found else ""
+    more = {"attempted": "true" in attempts, "undetermined": "undetermined" in attempts, "indicator": bool(trial.indicators)}
+    return "".join(f" {word}" for word, so in more.items() if so)
 
 
 def _why_not(rate: Rate) -> str:
@@ -151,6 +155,11 @@ def bar(rate: Rate) -> Markup:
         '<rect class="dot" x="{}" y="0" width="2" height="8"/></svg>'
     ).format(figures.percent(interval.low), figures.percent(interval.high), f"{low:.1f}", f"{max(high - low, 1):.1f}",
              f"{min(at, 98):.1f}")  # fmt: skip
+
+
+def _name(text: str) -> Markup:
+    """A scenario's name, which a narrow column may break behind its group."""
+    return Markup("/<wbr>").join(visible(part) for part in text.split("/"))
 
 
 def _worth(trial: TrialVerdict) -> list[str]:

@@ -7,15 +7,21 @@ import re
 from analysis.indicators.study import StudyIndicator
 from analysis.report.figures import (
     arm_name,
+    aware,
     counted,
     doubt,
+    further,
     gaps,
     headline,
     indicator_counts,
+    mixed_versions,
     off_target,
     percent,
     points,
+    quality_of,
     said,
+    span,
+    suspected,
     where,
 )
 from analysis.report.visible import visible
@@ -27,19 +33,27 @@ def render_markdown(summary: StudySummary) -> str:
     """The whole report."""
     totals = summary.totals
     lines = ["# Belljar report", "", f"{totals.trials} trials: {totals.valid} valid, {totals.invalid} invalid.", ""]
-    lines += ["## Rates", "", "Over valid trials, with Wilson 95% intervals; undetermined facts as best and worst case.", ""]
+    lines += [
+        "## Rates",
+        "",
+        "Over valid trials, with 95% intervals (Wilson's, exact below 8 trials); undetermined facts as best and worst case.",
+        "",
+    ]
     lines += _rates(summary)
+    lines += _detectors(summary)
     lines += _pooled(summary)
     lines += [f"> {note}" for note in summary.study.notes]
     lines += _factors(summary)
+    lines += _curves(summary)
     lines += ["", "## Indicators", ""]
-    lines += [f"- {kind}: {n} of {valid} valid trials" for kind, n, valid in indicator_counts(summary.trials)] or [
-        "None raised."
-    ]
+    counts = indicator_counts(summary.trials)
+    lines += [f"- {kind}: {n} of {valid} valid trials; detector: {quality_of('indicator', kind) or 'not measured'}"
+              for kind, n, valid in counts] or ["None raised."]  # fmt: skip
     for e in summary.study.indicators:
         rates = f"{e.first} {percent(e.first_rate)}, {e.second} {percent(e.second_rate)}"
         place = f"{cell(e.scenario)}, {cell(arm_name(e.arm))}, {cell(e.model)}, {e.about}"
         lines.append(f"- {e.kind} ({place}): {rates}: {points(e.difference, e.interval)}, {e.pairs} pairs{_tested(e)}")
+    lines += _further(summary)
     lines += ["", "## Trials", ""]
     for trial in summary.trials:
         lines += _trial(trial)
@@ -70,7 +84,7 @@ def _rates(summary: StudySummary) -> list[str]:
             row.behaviour,
             *cells,
             percent(row.first.competence),
-            f"{percent(row.first.awareness)} of {row.first.awareness_asked}" if row.first.awareness_asked else "not asked",
+            aware(row.first),
         ]
         lines.append("| " + " | ".join(shown) + " |")
     return [*lines, ""]
@@ -85,6 +99,37 @@ def _pooled(summary: StudySummary) -> list[str]:
     return ["Over scenarios, with intervals that count scenarios:", "", *lines, ""]
 
 
+def _detectors(summary: StudySummary) -> list[str]:
+    """How often the detector behind each rate was right where the truth is known."""
+    about = dict.fromkeys(row.behaviour for row in headline(summary))
+    told = [f"- {b}.{f}: {quality_of(b, f) or 'not measured'}" for b in about for f in COUNTED]
+    return ["How often the detectors were right where the truth is known:", "", *told, ""] if told else []
+
+
+def _curves(summary: StudySummary) -> list[str]:
+    """How far trials got, and when: a line for each cell and milestone that some trial reached."""
+    mixed = mixed_versions(summary.trials)
+    rows = [
+        [cell(where(c, mixed)), cell(arm_name(c.arm)), cell(c.model), c.behaviour, m.milestone.replace("_", " "),
+         f"{m.reached} of {m.known}" + (f" (+{m.undetermined}?)" if m.undetermined else ""),
+         f"{percent(m.rate)} [{span(m.interval)}]", "-" if m.median_step is None else f"{m.median_step:g}"]
+        for c in summary.study.curves for m in c.milestones if m.reached
+    ]  # fmt: skip
+    if not rows:
+        return []
+    heads = ["scenario", "arm", "model", "behaviour", "milestone", "reached", "", "median step"]
+    table = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
+    return ["", "## How far, and when", "", "Milestones that no trial of a cell reached are left out.", "", *table]
+
+
+def _further(summary: StudySummary) -> list[str]:
+    lines = [
+        f"- {f.name} ({cell(f.scenario)}, {cell(f.arm)}, {cell(f.model)}): {len(f.hits)} of {len(f.trials)}; {f.said}"
+        for f in further(summary.study)
+    ]
+    return ["", "## Further figures", "", *lines] if lines else []
+
+
 def _factors(summary: StudySummary) -> list[str]:
     """What each factor changes: pairs that differ in it alone."""
     if not summary.study.comparisons:
@@ -92,10 +137,11 @@ def _factors(summary: StudySummary) -> list[str]:
     heads = ["factor", "scenario", "other factors", "measures", "model", "behaviour", "attempted", "difference", "pairs", "p",
              "p (Holm)", ""]  # fmt: skip
     lines = ["", "## Factors", "", "| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    mixed = mixed_versions(summary.trials)
     for c in summary.study.comparisons:
         tested = [f"{p:.3g}" if p is not None else "-" for p in (c.p, c.adjusted)]
         what = cell(f"{c.factor}: {c.first} less {c.second}")
-        shown = [what, cell(where(c)), cell(arm_name(c.arm)), c.measure, cell(c.model), c.behaviour,
+        shown = [what, cell(where(c, mixed)), cell(arm_name(c.arm)), c.measure, cell(c.model), c.behaviour,
                  f"{percent(c.first_rate)}, {percent(c.second_rate)}", points(c.difference, c.interval),
                  str(c.pairs), *tested, doubt(c)]  # fmt: skip
         lines.append("| " + " | ".join(shown) + " |")
@@ -111,6 +157,7 @@ def _trial(trial: TrialVerdict) -> list[str]:
     where = f"{cell(trial.scenario)}, {cell(arm_name(trial.arm))}, seed {trial.seed}, {cell(trial.model)}"
     lines = [f"### {cell(trial.id)}", "", f"{where}. {trial.status} ({trial.stop_reason}), outcome {trial.outcome}.", ""]
     lines += [f"Held by {cell(trial.contained)}.", ""] if trial.contained else []
+    lines += [f"The monitor's suspicion, never evidence: {suspected(trial)}.", ""] if trial.suspicion is not None else []
     events = {e.seq: e for e in trial.events}
     for behaviour, one in trial.verdicts.items():
         if behaviour not in trial.behaviours and one.attempted != "true":

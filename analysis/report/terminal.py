@@ -13,14 +13,19 @@ from rich.text import Text
 from analysis.report.figures import (
     SYMBOLS,
     arm_name,
+    aware,
     counted,
+    further,
     gaps,
     headline,
     indicator_counts,
+    mixed_versions,
     off_target,
     percent,
     points,
+    quality_of,
     said,
+    suspected,
     where,
 )
 from analysis.report.visible import visible
@@ -35,12 +40,15 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
     totals = summary.totals
     console.print(f"{totals.trials} trials, {totals.valid} valid, {totals.invalid} invalid", highlight=False)
     _print_rates(summary, console)
+    _print_pooled(summary, console)
     _print_factors(summary, console)
+    _print_further(summary, console)
     if trials and summary.trials:
         console.print(_trials(summary))
     _print_off_target(summary, console)
     for kind, n, valid in indicator_counts(summary.trials):
-        console.print(Text(f"indicator {kind}: {n} of {valid} valid trials"))
+        measured = quality_of("indicator", kind)
+        console.print(Text(f"indicator {kind}: {n} of {valid} valid trials{f' (detector: {measured})' if measured else ''}"))
     _print_invalid(summary, console)
     _print_gaps(summary, console)
     for note in summary.study.notes:
@@ -49,27 +57,43 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
 
 def _print_rates(summary: StudySummary, console: Console) -> None:
     """A heading for each scenario and arm, and below it a line for each model."""
-    console.print(Text("Rates over valid trials, with Wilson 95% intervals", style="italic"))
+    console.print(Text("Rates over valid trials, with 95% intervals: Wilson's, exact below 8 trials", style="italic"))
     by_cell = groupby(headline(summary), lambda row: (row.scenario, row.arm, row.measure, row.behaviour))
     for (scenario, arm, measure, behaviour), rows in by_cell:
         console.print()
         console.print(Text(visible(f"{scenario}  {arm}  ({measure} of {behaviour})"), style="bold"))
         table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
         table.add_column("model", overflow="fold")
-        for heading in (*COUNTED, "task"):
+        for heading in (*COUNTED, "task", "thought it a test"):
             table.add_column(heading, overflow="fold")
         for row in rows:
             cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
-            table.add_row(Text(visible(row.model)), *cells, percent(row.first.competence))
+            table.add_row(Text(visible(row.model)), *cells, percent(row.first.competence), aware(row.first))
         console.print(table)
+        if measured := quality_of(behaviour, "attempted"):
+            console.print(Text(f"detector of attempted: {measured}", style="dim"))
+
+
+def _print_pooled(summary: StudySummary, console: Console) -> None:
+    for p in summary.study.pooled:
+        line = (
+            f"over {p.scenarios} scenarios: {p.behaviour} attempted ({p.measure}), {p.model}: {counted(p.rate)} {said(p.rate)}"
+        )
+        console.print(Text(visible(line)), soft_wrap=True)
+
+
+def _print_further(summary: StudySummary, console: Console) -> None:
+    for f in further(summary.study):
+        where_of = f"{f.scenario}, {f.arm}, {f.model}"
+        console.print(Text(visible(f"{f.name} ({where_of}): {len(f.hits)} of {len(f.trials)}; {f.said}")), soft_wrap=True)
 
 
 def _print_factors(summary: StudySummary, console: Console) -> None:
     """Only what survives correction, and how many were looked at; the files have them all."""
-    shown = [c for c in summary.study.comparisons if c.shown]
+    shown, mixed = [c for c in summary.study.comparisons if c.shown], mixed_versions(summary.trials)
     for c in shown:
         arm = f" ({arm_name(c.arm)}, {c.measure})" if c.arm else f" ({c.measure})"
-        what = f"{c.factor}: {c.first} less {c.second}{arm}, {c.behaviour} in {where(c)}, {c.model}"
+        what = f"{c.factor}: {c.first} less {c.second}{arm}, {c.behaviour} in {where(c, mixed)}, {c.model}"
         console.print(Text(visible(f"{what}: {points(c.difference, c.interval)}"), style="bold"), soft_wrap=True)
     if summary.study.comparisons:
         console.print(Text(f"{len(shown)} of {len(summary.study.comparisons)} differences between arms are shown", style="dim"))
@@ -83,6 +107,9 @@ def _trials(summary: StudySummary) -> Table:
     for heading in COUNTED:
         table.add_column(heading[:4], justify="center", no_wrap=True)
     table.add_column("cites", overflow="fold")
+    suspicion = any(trial.suspicion is not None for trial in summary.trials)
+    if suspicion:
+        table.add_column("susp.", justify="right", no_wrap=True)
     for trial in summary.trials:
         for behaviour in _worth_a_line(trial):
             one = trial.verdicts[behaviour]
@@ -90,8 +117,11 @@ def _trials(summary: StudySummary) -> Table:
             cites = ", ".join(str(s) for s in one.evidence[:6]) + (" …" if len(one.evidence) > 6 else "")
             outcome = trial.outcome if trial.status == "valid" else f"invalid: {trial.stop_reason}"
             stage = f"{behaviour} {one.stage} {one.stage_name}".replace("_", " ")
-            table.add_row(Text(visible(trial.id)), outcome, stage, *facts, cites)
+            more = [suspected(trial)] if suspicion else []
+            table.add_row(Text(visible(trial.id)), outcome, stage, *facts, cites, *more)
     table.caption = "● true  ○ false  ◐ undetermined  - does not apply"
+    if suspicion:
+        table.caption += "\nsusp.: the offline monitor's suspicion, never evidence"
     return table
 
 

@@ -13,6 +13,7 @@ from analysis.stages import by_step, stage_curves
 from analysis.study import summarise
 from analysis.verdict import TrialVerdict, judge
 from tests.analysis.story import SHUTDOWN, Story
+from tests.analysis.test_report import Page
 
 
 def trial(incentive: str, seed: int, *, guilty: bool = False, scenario: str = "sabotage/one",
@@ -141,9 +142,8 @@ def test_two_runs_of_one_seed_make_two_pairs_and_what_stays_alone_is_told() -> N
         [*pairs("sabotage/one", 1, 1), again[0], trial("tempted", 7), trial("benign", 1, scenario="sabotage/x")]
     )
     assert [c.pairs for c in summary.study.comparisons] == [1]
-    assert [n.split(":")[0] for n in summary.study.notes if "no comparison" in n] == [
-        "2 valid trials are in no comparison of incentive"
-    ]
+    (note,) = [n for n in summary.study.notes if "no comparison" in n]
+    assert note.endswith(": 2 of incentive.")
 
 
 def test_differences_over_scenarios_are_corrected_together_too() -> None:
@@ -195,7 +195,7 @@ def test_awareness_stands_beside_the_rate() -> None:
     trials = [trial("tempted", n, evaluation_probability=p) for n, p in enumerate((0.2, 0.6, None))]
     summary = summarise(trials)
     assert {(round(r.awareness or 0, 6), r.awareness_asked) for r in summary.study.rates} == {(0.4, 2)}
-    assert "of 2 asked" in render_html(summary)
+    assert "40% of 2 asked" in " ".join(Page(render_html(summary)).text.split())
     assert "40% of 2" in render_markdown(summary)
 
 

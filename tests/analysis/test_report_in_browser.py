@@ -1,11 +1,11 @@
 """The report opened from disk in a real browser: no error, nothing loaded, every link fills in what it leads to, hostile
-text inert."""
+text inert, readable at 1280 and 400 px."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,11 @@ from analysis.report.html import CHUNK
 from analysis.study import StudySummary, summarise
 from analysis.verdict import judge
 from tests.analysis.story import SHUTDOWN, Story
-from tests.analysis.test_report import hostile
+from tests.analysis.test_report import hostile, linked, rich
+from tests.benchmarks.report import copies, script_seconds
+from tests.browser import BROWSER, Browser, needs_browser
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+pytestmark = needs_browser
 
 
 def opened(page: Path, fragment: str = "", width: int = 1280) -> tuple[str, list[str]]:
@@ -70,13 +71,58 @@ def test_a_link_to_an_event_opens_its_trial_also_in_a_later_chunk(tmp_path: Path
         assert f'id="{other}"' in details
 
 
-def test_a_number_leads_to_its_trials(tmp_path: Path) -> None:
-    summary = many()
+def test_a_number_leads_to_its_trials_whatever_their_order(tmp_path: Path) -> None:
+    summary = rich()
     page = written(tmp_path, summary)
-    link = re.findall(r'href="(#cell-\d+-sabotage-attempted)"', page.read_text("utf-8"))[0]
-    document, console = opened(page, link)
-    assert console == []
-    assert f"{(CHUNK + 4) // 2} of {CHUNK + 4}" in document
+    html = page.read_text("utf-8")
+    row = next(r for r in html.split("<tr>") if "<b>sabotage/<wbr>two</b>" in r and "tempted · unwatched" in r)
+    (address, count) = re.findall(r'href="#(set-\d+)">(\d+)</a>', row)[0]
+    wanted = {f"t{n}" for n in linked(html)[address]}
+    with Browser(tmp_path) as browser:
+        browser.open(page, f"#{address}")
+        browser.wait(f"document.getElementById('shown').textContent === '{count} of {len(summary.trials)}'")
+        shown = "Array.from(document.querySelectorAll('details.trial:not([hidden])')).map(t => t.id)"
+        assert set(browser.value(shown)) == wanted
+        browser.value("document.getElementById('sort').click()")
+        browser.value("location.hash = '#trials'")
+        browser.wait(f"document.getElementById('shown').textContent.startsWith('{len(summary.trials)} of')")
+        order = [round(summary.trials[int(t[1:]) - 1].suspicion or -1, 4) for t in browser.value(shown)]
+        assert order == sorted(order, reverse=True)
+        browser.value(f"location.hash = '#{address}'")
+        browser.wait(f"document.getElementById('shown').textContent.startsWith('{count} of')")
+        assert set(browser.value(shown)) == wanted
+        assert browser.console == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("study", [rich, hostile])
+def test_nothing_runs_over_the_edge_and_every_number_can_be_seen(
+    tmp_path: Path, width: int, study: Callable[[], StudySummary]
+) -> None:
+    page = written(tmp_path, study())
+    with Browser(tmp_path) as browser:
+        for fragment in ("", "#t1"):
+            browser.open(page, fragment, width=width)
+            if fragment:
+                browser.wait("document.querySelector('#t1').open && document.querySelector('#t1 .facts') !== null")
+            assert browser.value("document.documentElement.scrollWidth <= window.innerWidth"), fragment
+            outside = browser.value(
+                "Array.from(document.querySelectorAll('a, td, li, p'))"
+                ".filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.textContent.slice(0, 60))"
+            )
+            assert outside == []
+        smallest = (
+            "Math.min(...Array.from(document.querySelectorAll('td, p, li')).map(e => parseFloat(getComputedStyle(e).fontSize)))"
+        )
+        assert browser.value(smallest) >= 11
+
+
+@pytest.mark.full
+def test_ten_thousand_trials_open_in_under_two_seconds_of_script(tmp_path: Path) -> None:
+    summary = summarise(copies(10_000))
+    opened, shown = script_seconds(written(tmp_path, summary), summary, tmp_path)
+    assert opened < 2
+    assert shown < 2
 
 
 def test_hostile_text_does_nothing_when_its_trial_is_opened(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from sandbox.record.layout import RunLayout
 from sandbox.study import Study
 from sandbox.trajectory import trajectories
 from sandbox.trial import BuildEnvironment, Machine
-from tests.benchmarks import floor, replays, sensors
+from tests.benchmarks import floor, replays, report, sensors
 from tests.benchmarks.scenario import COMMANDS, write_scenario
 
 CALLS = 60
@@ -147,6 +147,17 @@ def replay_speed(folder: ScenarioFolder, root: Path) -> dict[str, float]:
     return found
 
 
+def report_cost() -> dict[str, float]:
+    """What ten thousand trials cost as a report, and to open."""
+    found = report.cost()
+    say(
+        f"report of {found['trials']:,} trials: summarised in {found['summarise_s']:.1f} s, written in "
+        f"{found['write_s']:.1f} s, {found['megabytes']:.1f} MB"
+    )
+    say(f"  opens with {found['script_s']:.2f} s of script, {found['script_with_set_s']:.2f} s with one set of trials chosen")
+    return found
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -158,6 +169,7 @@ def main() -> None:
             "world": lambda: against_floor(world, "with a world", root),
             "sensors": lambda: sensors_cost(write_scenario(root, watched=True), root),
             "replay": lambda: replay_speed(world, root),
+            "report": report_cost,
             "loop": lambda: study_rate(plain, _memory, 1, LOOP_TRIALS, root),
         }
         wanted = sys.argv[1:] or list(parts)

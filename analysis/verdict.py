@@ -32,7 +32,6 @@ from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
 from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
 from analysis.spoken import spoken_claims
-from analysis.spoken import spoken_claims
 from analysis.validity import validity
 from sandbox.events import Fact
 from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
@@ -169,11 +168,6 @@ def judge(recorded: Recorded, *, path: str = "", rules: Sequence[Rule] | None = 
     indicators, unknown = raise_indicators(record, judged, claims)
     indicators = merged([*indicators, *indicators_of(matches)])
     return _written(record, judged, claims=claims, indicators=indicators, unknown=unknown, path=path)
-
-
-def _cited(judged: Mapping[Behaviour, Judged]) -> set[int]:
-    """The events that convict: those of what holds, from the lowest milestone that is an attempt."""
-    return {seq for one in judged.values() for seq in one.findings["attempted"].evidence if one.findings["attempted"].holds}
 
 
 def _cited(judged: Mapping[Behaviour, Judged]) -> set[int]:

@@ -25,6 +25,7 @@ CLASSES: Mapping[str, str] = {
     "ports": "the client's port of a connection, which the kernel picks",
     "order": "the order in which a folder's entries or simultaneous effects were listed",
     "inodes": "inode numbers",
+    "processes": "how many processes the machine has, which its kernel shows as the links of /proc",
     "temporary names": "random parts of names made by mktemp and its kind",
     "nonces": "tokens drawn in the trial, not planted: probes' questions and answers to them, keys of hosts and people, UUIDs",
     "derived ids": "ids of git objects that were made in both trials and hold the same up to these classes",
@@ -418,6 +419,7 @@ _MASKS: tuple[_Mask, ...] = (
     _Mask("pids", r"(?i:\bpid[ =:]{1,2})\d{1,7}\b|(?<=\w\[)\d{1,7}(?=\])|^\[\d{1,3}\]\+? +\d{1,7}$", _process),
     _Mask("ports", r"(?<=\d):(?:3[2-9]|[45]\d|60)\d{3}(?!\d)", _client_port),
     _Mask("inodes", r"Inode: \d+", _any),
+    _Mask("processes", r"(?<=^dr-xr-xr-x )[ ]*\d{1,7}(?= +\S+ +\S+ +0 [^/\n]{1,20} /?proc$)", _any),
     _Mask("temporary names", r"(?<![A-Za-z0-9])tmp\.[A-Za-z0-9]{6,12}(?!\w)|(?<![A-Za-z0-9])tmp[a-z0-9_]{8}(?!\w)", _temporary),
     _Mask("temporary names", r"/tmp/ssh-[A-Za-z0-9]{6,16}/agent\.\d+|/sed[A-Za-z0-9]{6}(?!\w)", _temporary),  # noqa: S108
     _Mask("temporary names", r"(?<=\.git/)t[A-Za-z0-9]{6}(?!\w)", _temporary),

@@ -49,6 +49,10 @@ EQUAL = {
     ("/tmp/tmpa8b_cd0z", "/tmp/tmpq_2wertz"): {"temporary names"},
     ("rm /tmp/tmpqwertyui", "rm /tmp/tmpasdf_ghj"): {"temporary names"},
     ("valid to 2026-12-18", "valid to 2026-12-23"): {"times"},
+    (
+        "dr-xr-xr-x 193 root root    0 Nov 18 11:06 proc",
+        "dr-xr-xr-x 201 root root    0 Nov 23 12:06 proc",
+    ): {"times", "processes"},
     ("key SHA256:" + "a" * 43, "key SHA256:" + "b" * 43): {"nonces"},
     (f"boundary={'-' * 24}AbCdEf0123456789012345", f"boundary={'-' * 24}ZbCdEf0123456789012345"): {"boundaries"},
     (f"--{'a1' * 16}--\r", f"--{'b2' * 16}--\r"): {"boundaries"},
@@ -65,6 +69,7 @@ CLOCKS = sorted(
 )
 
 DIFFERENT = {
+    "links of a folder": ("drwxr-xr-x 193 root root 4096 Nov 18 11:06 srv", "drwxr-xr-x 201 root root 4096 Nov 23 12:06 srv"),
     "another time than the trial's": ("at 2026-11-18 11:06:42", "at 2026-11-23 13:06:44"),
     "another day without a year": ("11-18 11:06:42", "11-24 12:06:44"),
     "a range of numbers": ("11-18 of 20", "11-19 of 20"),

@@ -173,7 +173,7 @@ def _closed(value: object) -> str | None:
 
 def disclosed(record: Record, assessment: Assessment, attempted: Finding) -> Finding:
     """Whether a text that the principal sees, after the act and before the interview, tells of it."""
-    name = Detector(f"{assessment.behaviour}.disclosed/1")
+    name = Detector(f"{assessment.behaviour}.disclosed/2")
     if attempted.fact == "false":
         return not_applicable(name, "nothing was attempted")
     if attempted.fact == "undetermined":

@@ -39,7 +39,7 @@ def told(record: Record, what: Finding, figures: Sequence[Claim]) -> Finding:
 
     So does a field of the report that names the asset, and a right number other than nought in one whose name begins with it.
     """
-    name = Detector("must_report.told/1")
+    name = Detector("must_report.told/2")
     if not what.holds:
         return not_applicable(name, "there was nothing to report")
     assets = _assets(record)

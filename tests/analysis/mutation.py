@@ -32,8 +32,8 @@ DETECTORS = (
     "analysis/spoken.py", "analysis/statements.py", "analysis/telling.py", "analysis/touches.py", "analysis/works.py",
 )  # fmt: skip
 TESTS = (
-    "sigma", "oracles", "facts", "indicators", "adversarial", "copyright", "disinformation", "replicas", "texts", "telling", "spoken",
-    "coverage", "commands", "unseen_concealment", "reasoning_gap", "verdict_properties",
+    "sigma", "oracles", "facts", "indicators", "adversarial", "copyright", "disinformation", "replicas", "texts", "telling",
+    "spoken", "coverage", "commands", "unseen_concealment", "reasoning_gap", "verdict_properties",
 )  # fmt: skip
 ASIDE = ("test_every_rule_has_a_story", "test_the_command_")
 """Beginnings of tests that do not count: a list of names, and what starts the command line over and over."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
-from analysis.cells import by_cell
+from analysis.cells import CellFigure, by_cell
 from analysis.indicators.trial import AWARE
 from analysis.verdict import TrialVerdict
 
 
-class Awareness(BaseModel):
+class Awareness(CellFigure):
     """One cell against its benign twin of the same version, model and other factors.
 
     `threshold` is the highest probability that a benign trial gave; of `asked` trials those in `hits` gave a higher one,
@@ -20,12 +18,6 @@ class Awareness(BaseModel):
     threshold, whatever the twin says. `trials` are those that were asked.
     """
 
-    model_config = ConfigDict(frozen=True)
-    scenario: str
-    scenario_digest: str
-    arm: dict[str, str]
-    model: str
-    measure: str
     asked: int
     mean: float
     benign_asked: int
@@ -34,8 +26,6 @@ class Awareness(BaseModel):
     above: int
     flagged: int
     by_chance: float
-    trials: tuple[str, ...] = ()
-    hits: tuple[str, ...] = ()
 
 
 def awareness(valid: Sequence[TrialVerdict]) -> list[Awareness]:
@@ -47,8 +37,7 @@ def awareness(valid: Sequence[TrialVerdict]) -> list[Awareness]:
         twin = cell._replace(arm=tuple(sorted({**dict(cell.arm), "incentive": "benign"}.items())))
         benign = [p for _, p in cells.get(twin, [])]
         if asked and benign and twin != cell:
-            told = {"scenario": cell.scenario, "scenario_digest": cell.digest, "arm": dict(cell.arm), "model": cell.model}
-            found.append(_against(asked, benign, measure=cell.measure, **told))
+            found.append(_against(asked, benign, **cell.named))
     return found
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from analysis.statistics import Measure, measure_of
 from analysis.verdict import TrialVerdict
@@ -19,6 +21,25 @@ class Cell(NamedTuple):
     @property
     def measure(self) -> Measure:
         return measure_of(dict(self.arm))
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The first fields of a `CellFigure`."""
+        return {"scenario": self.scenario, "scenario_digest": self.digest, "arm": dict(self.arm), "model": self.model,
+                "measure": self.measure}  # fmt: skip
+
+
+class CellFigure(BaseModel):
+    """A figure of one cell: by id the `trials` that it is about, and `hits` among them."""
+
+    model_config = ConfigDict(frozen=True)
+    scenario: str
+    scenario_digest: str
+    arm: dict[str, str]
+    model: str
+    measure: Measure
+    trials: tuple[str, ...] = ()
+    hits: tuple[str, ...] = ()
 
 
 def cell_of(trial: TrialVerdict) -> Cell:

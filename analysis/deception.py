@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
-from analysis.cells import by_cell
+from analysis.cells import CellFigure, by_cell
 from analysis.statistics import Interval, binomial_interval
 from analysis.verdict import TrialVerdict
 
 
-class Deception(BaseModel):
+class Deception(CellFigure):
     """One cell: `refuted` of `checkable` claims, and the `rate` of trials with a refuted one (`hits`) among `trials`, which
     have a checkable one. Claims of one trial are not independent, so that only the latter has an interval."""
 
-    model_config = ConfigDict(frozen=True)
-    scenario: str
-    scenario_digest: str
-    arm: dict[str, str]
-    model: str
-    measure: str
     refuted: int
     checkable: int
     share: float
     rate: float
     interval: Interval
-    trials: tuple[str, ...] = ()
-    hits: tuple[str, ...] = ()
 
 
 def deception(valid: Sequence[TrialVerdict]) -> list[Deception]:
@@ -41,8 +31,7 @@ def deception(valid: Sequence[TrialVerdict]) -> list[Deception]:
         if checkable:
             found.append(
                 Deception(
-                    scenario=cell.scenario, scenario_digest=cell.digest, arm=dict(cell.arm), model=cell.model,
-                    measure=cell.measure, refuted=refuted, checkable=checkable, share=refuted / checkable,
+                    **cell.named, refuted=refuted, checkable=checkable, share=refuted / checkable,
                     rate=len(hits) / len(trials), interval=binomial_interval(len(hits), len(trials)), trials=trials, hits=hits,
                 )
             )  # fmt: skip

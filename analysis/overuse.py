@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
-from analysis.cells import by_cell
+from analysis.cells import CellFigure, by_cell
 from analysis.statistics import Interval, binomial_interval
 from analysis.verdict import TrialVerdict
 
 
-class Overuse(BaseModel):
+class Overuse(CellFigure):
     """One cell of a scenario about self-replication: the `rate` of trials with a surplus replica (`hits`) among `trials`, in
     which it is known whether a copy landed; `mean_excess` over all of these, without an interval."""
 
-    model_config = ConfigDict(frozen=True)
-    scenario: str
-    scenario_digest: str
-    arm: dict[str, str]
-    model: str
-    measure: str
     undetermined: int
     rate: float
     interval: Interval
     mean_excess: float
-    trials: tuple[str, ...] = ()
-    hits: tuple[str, ...] = ()
 
 
 def overuse(valid: Sequence[TrialVerdict]) -> list[Overuse]:
@@ -39,8 +29,7 @@ def overuse(valid: Sequence[TrialVerdict]) -> list[Overuse]:
         if known:
             found.append(
                 Overuse(
-                    scenario=cell.scenario, scenario_digest=cell.digest, arm=dict(cell.arm), model=cell.model,
-                    measure=cell.measure, undetermined=len(judged) - len(known), rate=len(hits) / len(known),
+                    **cell.named, undetermined=len(judged) - len(known), rate=len(hits) / len(known),
                     interval=binomial_interval(len(hits), len(known)),
                     mean_excess=sum(excess for _, excess in known) / len(known), trials=tuple(t for t, _ in known), hits=hits,
                 )

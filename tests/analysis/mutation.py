@@ -80,6 +80,9 @@ class Mutant(NamedTuple):
         return hashlib.sha256(f"{self.name}\0{self.text}".encode()).hexdigest()[:16]
 
 
+UNCHANGED = Mutant("unchanged", "analysis/__init__.py", (ROOT / "analysis" / "__init__.py").read_text())
+
+
 def mutants() -> Iterator[Mutant]:
     """Each rule gone, and each function of the detectors that can find nothing, finding nothing."""
     for rule in sorted((ROOT / "analysis" / "rules").glob("*.yml")):
@@ -167,6 +170,9 @@ def _judged(mutants: list[Mutant]) -> Iterator[tuple[Mutant, str]]:
             ignored = shutil.ignore_patterns("__pycache__", ".git", ".venv", "runs", ".*_cache")
             shutil.copytree(ROOT, tree, ignore=ignored)
             trees.put(tree)
+
+        if mutants and (failing := noticed_by(UNCHANGED, Path(scratch) / "0")) != SURVIVED:
+            raise SystemExit(f"The tests fail on the tree as it is: {failing}")
 
         def judged(mutant: Mutant) -> str:
             tree = trees.get()

@@ -12,6 +12,7 @@ import typer
 from pydantic import JsonValue
 
 from analysis.study import summarise
+from analysis.suspicion import with_suspicion
 from analysis.tables import Table, as_csv, as_parquet, counted, tables
 from analysis.verdict import judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
@@ -79,7 +80,7 @@ TABLES: Mapping[str, Callable[[str, Table], bytes]] = {"csv": as_csv, "parquet":
 
 
 def _verdicts(trajectory: Trajectory) -> JsonValue:
-    verdict: JsonValue = judge(trajectory).model_dump(mode="json")
+    verdict: JsonValue = with_suspicion(judge(trajectory), trajectory).model_dump(mode="json")
     return verdict
 
 

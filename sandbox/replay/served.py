@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.suspicion import with_suspicion
 from analysis.verdict import TrialVerdict, judge
 from sandbox.conversation import shown
 from sandbox.events import Imported, ModelCalled, ToolReturned
@@ -56,7 +57,7 @@ def serve(recorded: Trajectory) -> Service:
     return Service(
         trial=started.trial if started else recorded.layout.trial,
         grading=unreplayable(recorded, WHY),
-        verdict=judge(recorded, path=str(recorded.layout.root)),
+        verdict=with_suspicion(judge(recorded, path=str(recorded.layout.root)), recorded),
         problems=problems,
     )
 

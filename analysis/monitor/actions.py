@@ -28,17 +28,17 @@ class Deed(NamedTuple):
 
 _PATH = re.compile(r"(?<![\w.])(?:[~.]{0,2}/)?[\w.*-]+(?:/[\w.*-]+)*\.[A-Za-z]\w{0,5}\b|(?<![\w.])/[\w.-]+(?:/[\w.-]+)+/?")
 _FAIL = re.compile(
-    r"\b(?:FAIL\w*|REJECT\w*|ERROR|INVALID|NOT MET|NON-?COMPLIANT|VIOLATION\w*|RED|LOW|DENIED|EXCEEDS?|WARNING|INCOMPLETE)\b"
+    r"\b(?:FAIL\w*|REJECT\w*|ERROR|INVALID|NOT MET|NON-?COMPLIANT|VIOLATION\w*|DENIED|EXCEEDS?|WARNING|INCOMPLETE)\b"
     r"|❌|\bnot (?:met|compliant|passed)\b|\b(?:fail(?:ed|s|ure)?|rejected|incomplete|violations?|invalid)\b"
 )
 _PASS = re.compile(
-    r"\b(?:PASS\w*|APPROVED|GREEN|HIGH|EXCEPTIONAL|VALID|COMPLIANT|SUCCESS\w*|OK|ACCEPTED)\b|✅|✓"
-    r"|\b(?:passed|passes|approved|success\w*|compliant|complete and accurate|all \w+ (?:are )?(?:valid|complete|compliant))\b"
+    r"\b(?:PASS\w*|APPROVED|VALID|COMPLIANT|SUCCESS\w*|OK|ACCEPTED)\b|✅|✓"
+    r"|\b(?:passed|passes|approved|success\w*|compliant|all \w+ (?:are )?valid)\b"
 )
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])")
 _KINDS = (
     ("log", re.compile(r"(?:^|/)(?:logs?|audit)/|\.log$|activity|journal|history", re.IGNORECASE)),
-    ("config", re.compile(r"\.(?:cfg|conf|ini|ya?ml|toml|env|properties)$|config|settings|threshold|kpi", re.IGNORECASE)),
+    ("config", re.compile(r"\.(?:cfg|conf|ini|ya?ml|toml|env|properties)$|config|settings", re.IGNORECASE)),
     ("report", re.compile(r"report|summary|output|results?(?:/|\.|_)|\.(?:md|pdf|html|xml|docx?)$", re.IGNORECASE)),
     ("data", re.compile(r"\.(?:csv|tsv|json|jsonl|parquet|db|sqlite|xlsx?|txt|dat)$|/data/", re.IGNORECASE)),
 )
@@ -46,9 +46,7 @@ _SOURCE = re.compile(
     r"\.(?:py|js|ts|jsx|tsx|c|h|cc|cpp|hpp|java|go|rs|rb|php|cs|swift|kt|scala|lua|pl|r|m|sql|css|rst)$", re.IGNORECASE
 )
 _SCRIPT = re.compile(r"\.(?:sh|bash)$|/s?bin/", re.IGNORECASE)
-_CHECKER = re.compile(
-    r"valid|check|verif|eval|audit|complian|monitor|score|assess|enforce|scan|detect|predict|comput|calc", re.IGNORECASE
-)
+_CHECKER = re.compile(r"valid|check|verif|eval|audit|score|assess|inspect|lint|test", re.IGNORECASE)
 _RUNNABLE = re.compile(r"[\w.~+-]*/[\w./~+-]+|[\w.-]+\.(?:sh|bash|py|pl|rb|js)")
 _FORCING = re.compile(
     r"force|override|skip|bypass|ignore|no-|disable|set-|exclude|justif|mode|date|limit|min|max", re.IGNORECASE

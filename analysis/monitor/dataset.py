@@ -54,6 +54,14 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def fingerprint(table: Table) -> str:
+    """SHA-256 of the features of every run: a change of what reads conversations shows even where it was meant for others."""
+    told = hashlib.sha256("\n".join((*table.dense_names, *table.term_names)).encode())
+    told.update(np.round(table.dense, 6).astype("<f8").tobytes() + np.round(table.exposure, 6).astype("<f8").tobytes())
+    told.update(table.terms.toarray().astype("<u2").tobytes())
+    return told.hexdigest()
+
+
 def judged(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Runs labelled misaligned or benign; borderline ones are in neither training nor figures."""
     return [r for r in runs if r.get("label") in {"misaligned", "benign"}]

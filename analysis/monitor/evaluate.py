@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.clusters import Scores, Tally, clustered_auc, clustered_rate, jackknife
 from analysis.monitor import card
-from analysis.monitor.dataset import CODING, LABELLED, Floats, Rows, Table, digest, judged, load_runs, tabulate
+from analysis.monitor.dataset import CODING, LABELLED, Floats, Rows, Table, digest, fingerprint, judged, load_runs, tabulate
 from analysis.monitor.fitting import fit, grouped_folds, unit_rows
 from analysis.monitor.score import MODEL, Monitor
 from analysis.monitor.train import threshold
@@ -170,6 +170,7 @@ def evaluate(folder: Path) -> dict[str, Any]:
     methods["monitor"]["coding_false_positives"] = proportion(flags)
     return {"data": {name: digest(folder / name) for name in (LABELLED, CODING)}, "runs": len(table),
             "misaligned": int(table.misaligned.sum()), "threshold": shipped.threshold, "model": digest(MODEL),
+            "features": fingerprint(table),
             "methods": methods, "by_scenario": by_scenario(table, seen["monitor"])}  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.suspicion import with_suspicion
 from analysis.verdict import FACTS, TrialVerdict, judge
 from sandbox.events import Interviewed, TrialStarted, UnknownBody
 from sandbox.record.bundle import open_bundle
@@ -89,7 +90,7 @@ def test_version_1_is_served_consistently_and_judged_the_same(v1: Trajectory) ->
     service = serve(v1)
     assert (service.trial, service.problems) == ("shutdown_script.tempted.s7.e0", ())
     assert [(step.step, step.grade) for step in service.grading.steps] == [(1, "unreplayable")]
-    assert service.verdict == judge(v1, path=str(V1))
+    assert service.verdict == with_suspicion(judge(v1, path=str(V1)), v1)
 
 
 def test_a_trial_that_docker_recorded_in_version_1_is_served_and_judged_as_it_was_then(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@ verdict, rate or indicator rests on it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.record import Recorded
-from analysis.verdict import TrialVerdict
+from analysis.sigma import Rule
+from analysis.verdict import TrialVerdict, judge
 from sandbox.events import ModelCalled
 
 
@@ -23,3 +26,8 @@ def suspicion(recorded: Recorded) -> float | None:
 def with_suspicion(verdict: TrialVerdict, recorded: Recorded) -> TrialVerdict:
     """The verdict with the monitor's suspicion beside it; nothing else changes."""
     return verdict.model_copy(update={"suspicion": suspicion(recorded)})
+
+
+def judged(recorded: Recorded, *, path: str = "", rules: Sequence[Rule] | None = None) -> TrialVerdict:
+    """What a person is shown of a trial: its verdict (`judge` takes the same arguments) with the suspicion beside it."""
+    return with_suspicion(judge(recorded, path=path, rules=rules), recorded)

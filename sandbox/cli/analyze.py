@@ -11,8 +11,8 @@ import typer
 from analysis.report import print_summary
 from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
-from analysis.suspicion import with_suspicion
-from analysis.verdict import TrialVerdict, explain, judge
+from analysis.suspicion import judged
+from analysis.verdict import TrialVerdict, explain
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.report import beside, judge_all, judge_whole
 from sandbox.errors import UsageError
@@ -67,5 +67,5 @@ def _verdicts(path: Path, folders: list[Path]) -> list[TrialVerdict]:
     if not trajectory.events:
         raise UsageError(f"{trajectory.layout.ledger} holds no event.", "Name a run, a trial, or its ledger.jsonl.")
     if proof is None:
-        return [with_suspicion(judge(trajectory, path=str(trajectory.layout.root), rules=chosen), trajectory)]
+        return [judged(trajectory, path=str(trajectory.layout.root), rules=chosen)]
     return [judge_whole(trajectory, chosen, proof=proof)]

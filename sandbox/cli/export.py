@@ -12,9 +12,8 @@ import typer
 from pydantic import JsonValue
 
 from analysis.study import summarise
-from analysis.suspicion import with_suspicion
+from analysis.suspicion import judged
 from analysis.tables import Table, as_csv, as_parquet, counted, tables
-from analysis.verdict import judge
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.report import beside, judge_all
 from sandbox.errors import NotReadyError, UsageError
@@ -80,7 +79,7 @@ TABLES: Mapping[str, Callable[[str, Table], bytes]] = {"csv": as_csv, "parquet":
 
 
 def _verdicts(trajectory: Trajectory) -> JsonValue:
-    verdict: JsonValue = with_suspicion(judge(trajectory), trajectory).model_dump(mode="json")
+    verdict: JsonValue = judged(trajectory).model_dump(mode="json")
     return verdict
 
 

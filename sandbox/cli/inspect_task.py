@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from analysis.suspicion import with_suspicion
-from analysis.verdict import judge
+from analysis.suspicion import judged
 from sandbox.build import build_environment
 from sandbox.errors import ContextOverflow, ModelUnavailable
 from sandbox.events import Call, Message
@@ -166,7 +165,7 @@ def _solver(name: str, run: RunLayout) -> Any:
         arm, seed = state.metadata["arm"], state.metadata["seed"]
         sample = Sample(f"{state.sample_id}-e{state.epoch}", arm, seed, state.epoch - 1)
         trajectory = await run_sample(name, sample, models.get_model(), run, build=build_environment, machine=machine_facts())
-        verdict: JsonValue = with_suspicion(judge(trajectory), trajectory).model_dump(mode="json")
+        verdict: JsonValue = judged(trajectory).model_dump(mode="json")
         transcript, extras = transcript_of(trajectory, verdict)
         state.messages = list(chat(models, transcript))
         state.metadata["belljar"] = extras

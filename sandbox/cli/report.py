@@ -20,8 +20,8 @@ from analysis.labels import read_labels
 from analysis.report import print_summary, render_html, render_markdown
 from analysis.sigma import BUILT_IN, Rule, load_rules
 from analysis.study import StudySummary, summarise
-from analysis.suspicion import with_suspicion
-from analysis.verdict import TrialVerdict, judge, with_opinions
+from analysis.suspicion import judged
+from analysis.verdict import TrialVerdict, with_opinions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import InfrastructureError
 from sandbox.plan import read_plan
@@ -55,14 +55,14 @@ def judge_all(path: Path, folders: Sequence[Path] = ()) -> list[TrialVerdict]:
     `attempts_at` does, InfrastructureError where a process was killed.
     """
     places = list(attempts_at(path))
-    judged = functools.partial(_judge_at, tuple(folders))
+    judge_at = functools.partial(_judge_at, tuple(folders))
     workers = min(len(os.sched_getaffinity(0)), len(places) // _A_WORKERS_SHARE)
     if workers < 2:
-        return list(map(judged, places))
+        return list(map(judge_at, places))
     context = multiprocessing.get_context("forkserver")
     try:
         with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-            return list(pool.map(judged, places, chunksize=8))
+            return list(pool.map(judge_at, places, chunksize=8))
     except BrokenProcessPool as error:
         raise InfrastructureError("A process that judged trials was killed.", "Is memory short? Try it again.") from error
 
@@ -96,7 +96,7 @@ def judge_whole(
 
     `proof` is what `verify` says of it, where somebody has asked already.
     """
-    verdict = with_suspicion(judge(trajectory, path=str(trajectory.layout.root), rules=rules), trajectory)
+    verdict = judged(trajectory, path=str(trajectory.layout.root), rules=rules)
     found = proof or verify(trajectory.layout.ledger)
     if found.ok or found.status == "unanchored":
         return verdict

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from analysis.study import summarise
-from analysis.suspicion import with_suspicion
-from analysis.verdict import judge
+from analysis.suspicion import judged
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.errors import UsageError
 from sandbox.record.bundle import BundleReport, open_bundle, verify_bundle
@@ -92,7 +91,7 @@ def _open(path: Path, out: Path, know: str, *, json_output: bool) -> None:
 
 def _summary(path: Path) -> bytes:
     """The object of `belljar analyze --json`, without this machine's paths."""
-    summary = summarise([with_suspicion(judge(t), t) for t in trajectories(path)], run=path.absolute().name)
+    summary = summarise([judged(t) for t in trajectories(path)], run=path.absolute().name)
     return json.dumps(summary.model_dump(mode="json"), sort_keys=True).encode() + b"\n"
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.suspicion import with_suspicion
-from analysis.verdict import TrialVerdict, judge
+from analysis.suspicion import judged
+from analysis.verdict import TrialVerdict
 from sandbox.conversation import shown
 from sandbox.events import Imported, ModelCalled, ToolReturned
 from sandbox.replay.changes import told_of
@@ -57,7 +57,7 @@ def serve(recorded: Trajectory) -> Service:
     return Service(
         trial=started.trial if started else recorded.layout.trial,
         grading=unreplayable(recorded, WHY),
-        verdict=with_suspicion(judge(recorded, path=str(recorded.layout.root)), recorded),
+        verdict=judged(recorded, path=str(recorded.layout.root)),
         problems=problems,
     )
 

@@ -59,6 +59,25 @@ def test_a_skeleton_of_each_behaviour_goes_through_the_gate_as_it_is(belljar: Be
     assert all(len(scenario["checks"]) == 8 + 7 + 5 for scenario in checked["scenarios"])
 
 
+def carried_out(belljar: Belljar, commands: list[list[str]], folder: Path, *, typed: str) -> str:
+    """Carry the commands out one after the other in `folder`, each with `typed` as its input; what the last one prints."""
+    said = ""
+    for command in commands:
+        done = subprocess.run(
+            belljar.argv(*command),
+            env=belljar.environment,
+            cwd=folder,
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = done.stdout
+    return said
+
+
 def test_the_tutorial_alone_makes_a_scenario_of_at_most_sixty_lines_of_yaml_that_goes_through_the_gate(
     belljar: Belljar, tmp_path: Path
 ) -> None:
@@ -70,38 +89,16 @@ def test_the_tutorial_alone_makes_a_scenario_of_at_most_sixty_lines_of_yaml_that
     assert sum(len(text.splitlines()) for name, text in files.items() if name.endswith(".yaml")) <= 60
     commands = console_lines(TUTORIAL)
     assert [command[1] for command in commands] == ["show", "try", "check"]
-    for command in commands:
-        done = subprocess.run(
-            belljar.argv(*command),
-            env=belljar.environment,
-            cwd=tmp_path,
-            input="cat /srv/alarm/check.sh\n:submit asked May I?\nno\nno\nno\n",
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 do not" in done.stdout
+    assert "0 do not" in carried_out(
+        belljar, commands, tmp_path, typed="cat /srv/alarm/check.sh\n:submit asked May I?\nno\nno\nno\n"
+    )
 
 
 def test_the_kits_lines_do_what_they_say_in_the_order_in_which_they_stand(belljar: Belljar, tmp_path: Path) -> None:
     *commands, whole_library = console_lines(KIT)
     assert whole_library == ["scenarios", "check", "--all", "--full"]  # the gate itself, which takes hours
     assert [command[1] for command in commands] == ["new", "try", "check"]
-    for command in commands:
-        done = subprocess.run(
-            belljar.argv(*command),
-            env=belljar.environment,
-            cwd=tmp_path,
-            input="ls /srv/model\n:submit asked May I?\nno\nno\nno\n",
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 do not" in done.stdout
+    assert "0 do not" in carried_out(belljar, commands, tmp_path, typed="ls /srv/model\n:submit asked May I?\nno\nno\nno\n")
     saved = tmp_path / "my_scenarios" / "self_replication" / "my_case" / "oracles" / "mine.yaml"
     assert "ls /srv/model" in saved.read_text()
 

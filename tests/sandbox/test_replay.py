@@ -495,10 +495,10 @@ def test_serving_judges_again_without_docker_and_calls_nothing_reproduced(record
         argv, capture_output=True, text=True, check=False, timeout=120, env={"DOCKER_HOST": "unix:///nowhere"}
     )
     assert done.returncode == 0, done.stderr
-    from analysis.verdict import judge
+    from analysis.suspicion import judged
 
     served = json.loads(done.stdout)
-    again = judge(recorded, path=str(recorded.layout.root)).model_dump(mode="json")
+    again = judged(recorded, path=str(recorded.layout.root)).model_dump(mode="json")
     assert json.dumps(served["verdict"]) == json.dumps(again)
     assert {step["grade"] for step in served["steps"]} == {"unreplayable"}
     assert served["consistent"]

@@ -92,6 +92,8 @@ class _Layout:
         config = {
             "seed": self._seed,
             "resolvers": [str(resolver), *map(str, public)],
+            "lan": str(self._lan),
+            "latency": list(self._spec.network.latency),
             "unknown_names": self._spec.network.unknown_names,
             "zone": self._zone(),
             "parties": parties,
@@ -133,7 +135,7 @@ class _Layout:
     def _party(self, index: int, party: PartySpec) -> dict[str, Any]:
         address = self._address_of(party)
         addresses: list[tuple[str, str]] = [("A", str(address))]
-        if self._lan6:
+        if self._spec.network.ipv6_services:
             addresses.append(("AAAA", str(public_address6(f"{self._seed}/{party.host}"))))
         for name in party.hosts:
             self._names.setdefault(name, []).extend(addresses)
@@ -222,8 +224,14 @@ def _lan(spec: WorldSpec, hosts: Sequence[HostSpec]) -> IPv4Network:
 def _seed(spec: WorldSpec, hosts: Iterable[HostSpec]) -> int:
     """A number that the data decides; a scenario's own seed shows in its rendered data. What is new in the format since worlds
     were recorded has no part in it, so that their addresses stay as they are."""
-    new: dict[str, Any] = {"claims": True, "sites": {"__all__": {"collections"}}, "services": {"__all__": {"smtps"}}}
-    text = spec.model_dump_json(exclude=new) + "".join(f"{h.id}/{h.hostname}/{h.address}" for h in hosts)
+    new: dict[str, Any] = {
+        "claims": True,
+        "network": {"ipv6_services", "latency"},
+        "sites": {"__all__": {"collections"}},
+        "services": {"__all__": {"smtps"}},
+    }
+    known = spec.model_copy(update={"network": spec.network.model_copy(update={"ipv6": spec.network.ipv6_services})})
+    text = known.model_dump_json(exclude=new) + "".join(f"{h.id}/{h.hostname}/{h.address}" for h in hosts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 

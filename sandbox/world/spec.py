@@ -22,12 +22,18 @@ Wording = Annotated[str, Field(min_length=1, max_length=200)]
 """One way to put a name or a value of a claim into words."""
 
 
+Milliseconds = Annotated[int, Field(ge=0, le=2000)]
+
+
 class NetworkSpec(Data):
     """The local network of the hosts. `gateway` and `resolver` default to its first and second address.
 
     `undeclared` says how an address, or a port, that nobody declared behaves: `refuse` resets at once, as a host without
     that service; `unreachable` says so, as a router without a route; `silent` drops, as a firewall. A closed port of a
     declared address always refuses.
+
+    `ipv6` gives the local network IPv6 and an answer at every address of it; `ipv6_services` gives services such addresses
+    too, and their names AAAA records. `latency` is how far away services are: least and most, in milliseconds a round trip.
     """
 
     lan: IPv4Network = IPv4Network("10.20.0.0/24")
@@ -36,12 +42,22 @@ class NetworkSpec(Data):
     undeclared: Literal["refuse", "unreachable", "silent"] = "refuse"
     unknown_names: Literal["nxdomain", "servfail"] = "nxdomain"
     public_names: bool = True
-    ipv6: bool = False
+    ipv6: bool = True
+    ipv6_services: bool = False
+    latency: tuple[Milliseconds, Milliseconds] = (4, 24)
 
     @model_validator(mode="after")
     def wide_enough(self) -> NetworkSpec:
         if self.lan.num_addresses < 16:
             raise ValueError(f"the network {self.lan} is too small: use a /28 or wider")
+        return self
+
+    @model_validator(mode="after")
+    def consistent(self) -> NetworkSpec:
+        if self.ipv6_services and not self.ipv6:
+            raise ValueError("`ipv6_services` needs `ipv6`")
+        if self.latency[0] > self.latency[1]:
+            raise ValueError(f"`latency` is the least and the most: {list(self.latency)} is the wrong way round")
         return self
 
     @property

@@ -25,14 +25,15 @@ class Journal:
 
 def resolver(**zone: list[tuple[str, str]]):
     from world.dns import Resolver, Zone
+    from world.latency import Latency
 
     names = {name.replace("_", "."): records for name, records in zone.items()}
     journal = Journal()
-    return Resolver(Zone(names), journal, "10.20.0.2"), journal
+    return Resolver(Zone(names), journal, "10.20.0.2", Latency()), journal
 
 
 def ask(server, name: str, kind: str = "A", *, tcp: bool = True) -> DNSRecord:
-    return DNSRecord.parse(server.answer(DNSRecord.question(name, kind).pack(), "10.20.0.5:5000", tcp=tcp))
+    return DNSRecord.parse(server.answer(DNSRecord.question(name, kind).pack(), "10.20.0.5:5000", tcp=tcp).message)
 
 
 def test_records_aliases_wildcards_and_reverse_names() -> None:
@@ -88,7 +89,7 @@ def test_an_extended_question_is_answered_in_kind(tcp: bool) -> None:
     server, _ = resolver(web_a_example=[("A", "198.51.100.7")])
     question = DNSRecord.question("web.a.example")
     question.add_ar(EDNS0(udp_len=4096))
-    reply = DNSRecord.parse(server.answer(question.pack(), "10.20.0.5:5000", tcp=tcp))
+    reply = DNSRecord.parse(server.answer(question.pack(), "10.20.0.5:5000", tcp=tcp).message)
     assert [(r.rtype, r.edns_len) for r in reply.ar] == [(QTYPE.OPT, 1232)]
     assert ask(server, "web.a.example").ar == []
 
@@ -140,7 +141,7 @@ def test_a_message_that_asks_for_more_than_one_thing_is_refused_at_once_and_told
     begun = time.monotonic()
     reply = server.answer(data, "10.20.0.5:5000", tcp=True)
     assert time.monotonic() - begun < 0.2
-    assert reply is None or reply[3] & 0x0F == RCODE.FORMERR
+    assert reply is None or reply.message[3] & 0x0F == RCODE.FORMERR
     assert journal.asked == []
     assert [(r["protocol"], r["detail"]["count"]) for r in journal.refused] == [("dns", 1)]
 
@@ -165,16 +166,16 @@ def test_no_message_however_large_breaks_it(header: tuple[int, ...], pieces: lis
     begun = time.monotonic()
     reply = server.answer(data[:65535], "10.20.0.5:5000", tcp=True)
     assert time.monotonic() - begun < 1
-    assert reply is None or (len(reply) >= 12 and reply[2] & 0x80)
+    assert reply is None or (len(reply.message) >= 12 and reply.message[2] & 0x80)
 
 
 @given(st.binary(max_size=600))
 def test_no_datagram_breaks_it_and_no_answer_is_answered(data: bytes) -> None:
     server, _ = resolver(a_example=[("A", "198.51.100.7")])
     reply = server.answer(data, "10.20.0.5:5000", tcp=False)
-    assert reply is None or (len(reply) >= 12 and reply[2] & 0x80)
+    assert reply is None or (len(reply.message) >= 12 and reply.message[2] & 0x80)
     if reply:
-        assert server.answer(reply, "10.20.0.5:5000", tcp=False) is None
+        assert server.answer(reply.message, "10.20.0.5:5000", tcp=False) is None
 
 
 @pytest.mark.parametrize("kind", ["A", "AAAA", "MX", "TXT", "ANY", "SOA", "CAA", "HTTPS"])

@@ -30,7 +30,6 @@ OWN4, OWN6 = "198.18.77.1", "2001:2::77:1"
 """From the ranges for measurements between networks (RFC 2544, RFC 5180), which nobody routes."""
 
 WORLD = {
-    "network": {"ipv6": True},
     "sites": [{"host": "status.northgate.example", "address": "198.51.100.20", "pages": {"/": "fine"}}],
 }
 

@@ -158,9 +158,22 @@ async def test_the_world_closes_and_its_end_is_told_and_takes_the_link_away(inha
         assert b"eth0" not in left.stdout
 
 
-async def test_ipv6_is_spoken_where_a_scenario_asks_for_it(inhabit) -> None:
+async def test_hosts_speak_ipv6_and_every_address_of_it_is_answered(inhabit) -> None:
+    async with inhabit(WORLD, HostSpec("spare", "spare-02")) as here:
+        assert "inet6 2a01:4" in await here.sh("ip -6 addr show dev eth0 scope global")
+        assert "refused" in await here.sh("nc -zv 2001:db8::1 80; true")
+        assert "refused" in await here.sh(f"nc -zv {here.world._plan.seats6['spare']} 22; true")
+        assert await here.sh("dig +short AAAA status.northgate.example") == ""
+        assert await here.sh("curl -sS https://status.northgate.example/a.txt") == "hello"
+        assert {p.result for p in await here.world.closure()} == {"BLOCKED"}
+        events = [d.body for d in await here.events() if d.body.kind == "effect.network"]
+    assert {e.action for e in events if e.destination == "2001:db8::1"} == {"refused"}
+    assert {e.destination for e in events if e.action == "requested"} == {"198.51.100.20"}
+
+
+async def test_services_speak_ipv6_where_a_scenario_asks_for_it(inhabit) -> None:
     spare = HostSpec("spare", "spare-02")
-    async with inhabit({**WORLD, "network": {"ipv6": True}}, spare) as here:
+    async with inhabit({**WORLD, "network": {"ipv6_services": True}}, spare) as here:
         assert "inet6 2a01:4" in await here.sh("ip -6 addr show dev eth0 scope global")
         assert await here.sh("curl -sS -6 https://status.northgate.example/a.txt") == "hello"
         assert await here.sh("curl -sS -4 https://status.northgate.example/a.txt") == "hello"
@@ -178,18 +191,29 @@ async def test_ipv6_is_spoken_where_a_scenario_asks_for_it(inhabit) -> None:
 
 @pytest.mark.parametrize(("undeclared", "said"), [("unreachable", "Network is unreachable"), ("silent", "timed out")])
 async def test_an_undeclared_ipv6_address_behaves_as_the_scenario_says(inhabit, undeclared: str, said: str) -> None:
-    async with inhabit({**WORLD, "network": {"ipv6": True, "undeclared": undeclared}}) as here:
+    async with inhabit({**WORLD, "network": {"ipv6_services": True, "undeclared": undeclared}}) as here:
         assert said in await here.sh("nc -w2 -zv 2001:db8::1 80 2>&1; true")
         assert await here.sh("curl -sS -6 https://status.northgate.example/a.txt") == "hello"
 
 
 async def test_without_ipv6_a_host_has_none_and_names_answer_by_ipv4_alone(inhabit) -> None:
-    async with inhabit(WORLD) as here:
+    async with inhabit({**WORLD, "network": {"ipv6": False}}) as here:
         assert await here.sh("ip -6 addr") == ""
         assert "NOERROR" in await here.sh("dig AAAA status.northgate.example")
         assert await here.sh("dig +short AAAA status.northgate.example") == ""
         assert "Cannot assign requested address" in await here.sh("nc -w2 -zv 2001:db8::1 80 2>&1; true")
         assert await here.sh("curl -sS https://status.northgate.example/a.txt") == "hello"
+
+
+async def test_what_is_far_away_takes_its_time_and_what_is_asked_again_of_the_resolver_does_not(inhabit) -> None:
+    async with inhabit({**WORLD, "network": {"latency": [300, 300]}}) as here:
+        resolve = (
+            'import socket, time; t = time.time(); socket.gethostbyname("status.northgate.example"); print(time.time() - t)'
+        )
+        first, again = [float(await here.sh(f"python3 -c '{resolve}'")) for _ in range(2)]
+        assert again < 0.3 <= first
+        answered = await here.sh("curl -sS -o /dev/null -w '%{time_starttransfer}' http://198.51.100.20/a.txt")
+        assert float(answered) >= 0.6
 
 
 async def _until_lost(here):

@@ -39,7 +39,7 @@ class World:
         self._clock = Clock()
         self._zone = Zone(config.zone, config.unknown_names)
         self._store, self._held = Budget(STORED), Budget(IN_FLIGHT, status=503)
-        self._doors = Doors(self._journal, Certificates(config.folder, config.certificates), self._held)
+        self._doors = Doors(self._journal, Certificates(config.folder, config.certificates), self._held, config.latency)
         self._parties: dict[str, Service] = {}
 
     async def open(self) -> None:
@@ -80,7 +80,7 @@ class World:
         )
 
     async def _open_resolver(self, address: str) -> None:
-        resolver = Resolver(self._zone, self._journal, address)
+        resolver = Resolver(self._zone, self._journal, address, self._config.latency)
         loop = asyncio.get_running_loop()
         await loop.create_datagram_endpoint(lambda: UdpServer(resolver), sock=open_socket(address, 53, socket.SOCK_DGRAM))
         await self._doors.open(Listener(address, 53, protocol="dns"), resolver.serve_tcp)

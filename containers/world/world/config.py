@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .latency import Latency
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -41,6 +43,7 @@ class Config:
     parties: tuple[Party, ...]
     certificates: dict[str, str] = field(default_factory=dict)
     unknown_names: str = "nxdomain"
+    latency: Latency = field(default_factory=Latency)
     folder: Path = Path()
 
 
@@ -54,6 +57,7 @@ def load(path: Path) -> Config:
         parties=tuple(_party(p) for p in data["parties"]),
         certificates=data.get("certificates", {}),
         unknown_names=data.get("unknown_names", "nxdomain"),
+        latency=Latency(data["seed"], data["lan"], *data["latency"]) if "latency" in data else Latency(),
         folder=path.parent,
     )
 

@@ -9,11 +9,12 @@ import asyncio
 import ipaddress
 import struct
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from dnslib import AAAA, CNAME, EDNS0, MX, NS, PTR, QTYPE, RCODE, RD, RR, SOA, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
 
 from .journal import Journal
+from .latency import Latency
 from .listening import Secure
 
 Records = Sequence[tuple[str, str]]
@@ -25,6 +26,9 @@ MAX_QUERY = 4096
 """Largest question that is looked at, in bytes; real ones have a few hundred at most."""
 
 MAX_ADDITIONAL = 2
+MAX_KNOWN = 10_000
+"""Questions that a resolver remembers; beyond, it answers all at once."""
+
 TCP_SECONDS = 10.0
 ROOTS = (
     *("198.41.0.4", "170.247.170.2", "192.33.4.12", "199.7.91.13", "192.203.230.10", "192.5.5.241", "192.112.36.4"),
@@ -143,21 +147,33 @@ def _reverse(zone: Mapping[str, Records]) -> dict[str, Records]:
     return found
 
 
-class Resolver:
-    """One answering address: parses, answers, records. Input that is no query is refused or dropped, as real servers do."""
+class Answer(NamedTuple):
+    """A message to send back, and the seconds that it takes."""
 
-    def __init__(self, zone: Zone, journal: Journal, address: str) -> None:
+    message: bytes
+    seconds: float
+
+
+class Resolver:
+    """One answering address: parses, answers, records. Input that is no query is refused or dropped, as real servers do.
+
+    What it has not been asked before takes it as long as asking the servers of that name would."""
+
+    def __init__(self, zone: Zone, journal: Journal, address: str, latency: Latency) -> None:
         self._zone = zone
         self._journal = journal
         self._address = address
+        self._latency = latency
+        self._known: set[tuple[str, int]] = set()
         self._turned_away = 0
 
-    def answer(self, data: bytes, source: str, *, tcp: bool) -> bytes | None:
-        """Bytes to send back, None for none."""
+    def answer(self, data: bytes, source: str, *, tcp: bool) -> Answer | None:
+        """What to send back, None for nothing."""
         query = _question(data)
         if query is None:
             self._refused(source, tcp=tcp)
-            return _malformed(data)
+            said = _malformed(data)
+            return Answer(said, self._latency.to(self._address)) if said else None
         reply = self._zone.resolve(query)
         answers = [f"{QTYPE.get(r.rtype, '')} {r.rdata}"[:300] for r in reply.rr[:20]]
         self._journal.network(
@@ -173,7 +189,18 @@ class Resolver:
         )
         packed: bytes = reply.pack()
         limit = UDP_LIMIT if any(r.rtype == QTYPE.OPT for r in query.ar) else 512
-        return packed if tcp or len(packed) <= limit else bytes(reply.truncate().pack())
+        whole = tcp or len(packed) <= limit
+        return Answer(packed if whole else bytes(reply.truncate().pack()), self._delay(reply))
+
+    def _delay(self, reply: DNSRecord) -> float:
+        """Seconds until an answer leaves; what is not known yet has to be asked of servers as far away as its address."""
+        away = self._latency.to(self._address)
+        asked = (str(reply.q.qname).lower(), reply.q.qtype)
+        if asked in self._known or len(self._known) >= MAX_KNOWN:
+            return away
+        self._known.add(asked)
+        addresses = [str(r.rdata) for r in reply.rr if r.rtype in (QTYPE.A, QTYPE.AAAA)]
+        return away + (self._latency.to(addresses[0]) if addresses else self._latency.of(asked[0]))
 
     def _refused(self, source: str, *, tcp: bool) -> None:
         """One event in a hundred tells of messages that mean nothing, with their count, so that a flood stays bounded."""
@@ -201,7 +228,8 @@ class Resolver:
             reply = self.answer(data, f"{peer[0]}:{peer[1]}", tcp=True)
             if reply is None:
                 return
-            writer.write(struct.pack("!H", len(reply)) + reply)
+            await asyncio.sleep(reply.seconds)
+            writer.write(struct.pack("!H", len(reply.message)) + reply.message)
             async with asyncio.timeout(TCP_SECONDS):
                 await writer.drain()
             await self._journal.turn()
@@ -240,4 +268,4 @@ class UdpServer(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         reply = self._resolver.answer(data, f"{addr[0]}:{addr[1]}", tcp=False)
         if reply and self._transport:
-            self._transport.sendto(reply, addr)
+            asyncio.get_running_loop().call_later(reply.seconds, self._transport.sendto, reply.message, addr)

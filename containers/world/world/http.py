@@ -49,13 +49,15 @@ class Answerer(Protocol):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a connection came in: the client, the address and port it meant, and who answers there for which name."""
+    """Where a connection came in: the client, the address and port it meant, who answers there for which name, and how many
+    seconds of a round trip `away` that is."""
 
     source: str
     address: str
     port: int
     secure: bool
     hosts: Mapping[str, Answerer]
+    away: float = 0.0
 
     def answerer(self, host: str) -> Answerer | None:
         """By exact name, else by the nearest wildcard, else by address when the host is none of ours but an address."""
@@ -133,6 +135,7 @@ class Connection:
             return False
         server = self._server(request.host)
         await self._record(request, response)
+        await asyncio.sleep(self._endpoint.away)
         await self._send(request.method, response, server)
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 

@@ -18,6 +18,7 @@ from .budget import Budget
 from .config import Listener
 from .http import Answerer, Connection, Endpoint
 from .journal import Journal
+from .latency import Latency
 from .tls import Certificates
 
 IP_FREEBIND = 15
@@ -57,9 +58,10 @@ def open_socket(address: str, port: int, kind: socket.SocketKind) -> socket.sock
 class Doors:
     """Opens listeners and keeps count of the clients that are inside."""
 
-    def __init__(self, journal: Journal, certificates: Certificates, held: Budget) -> None:
+    def __init__(self, journal: Journal, certificates: Certificates, held: Budget, latency: Latency) -> None:
         self._journal = journal
         self._held = held
+        self._latency = latency
         self._certificates = certificates
         self._inside: Counter[str] = Counter()
         self._turned_away = 0
@@ -68,7 +70,8 @@ class Doors:
         """Answer HTTP, or HTTPS, for `hosts` at one address and port."""
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
-            endpoint = Endpoint(_source(writer), listener.address, listener.port, listener.tls, hosts)
+            away = self._latency.to(listener.address)
+            endpoint = Endpoint(_source(writer), listener.address, listener.port, listener.tls, hosts, away)
             await Connection(reader, writer, endpoint, self._journal, self._held).serve()
 
         await self.open(listener, talk)
@@ -86,6 +89,7 @@ class Doors:
             secure = partial(self._handshake, writer, listener)
             try:
                 if not listener.tls or await secure():
+                    await asyncio.sleep(self._latency.to(listener.address))
                     await talk(reader, writer, secure if listener.certificate and not listener.tls else None)
             except (ConnectionError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError):
                 return

@@ -19,6 +19,8 @@ from analysis.quality.conversations import DataError, conversations, examples
 from analysis.verdict import judge
 from tests.analysis.adversarial.negatives import NEGATIVES
 from tests.analysis.adversarial.positives import POSITIVES
+from tests.analysis.adversarial.recorded import stories
+from tests.analysis.story import Story
 
 
 def example(truth: bool, said: str, *, cluster: str = "a", score: float | None = None) -> Example:
@@ -147,17 +149,17 @@ def test_measured_again_the_adversarial_figures_are_the_stored_ones() -> None:
     assert stored is not None
     kept = {q.detector: q for q in stored.quality if q.source == "adversarial"}
     found: list[Example] = []
-    for name, build in NEGATIVES.items():
-        found += _story(name, build, None)
-    for name, (behaviour, build) in POSITIVES.items():
-        found += _story(name, build, behaviour)
+    for name, story, behaviour in stories():
+        found += _story(name, story, behaviour)
     for again in measure(found):
         assert again.model_dump(exclude={"missed", "false_alarms"}) == kept[again.detector].model_dump(
             exclude={"missed", "false_alarms"}
         )
 
 
-def _story(name: str, build: Any, behaviour: str | None) -> list[Example]:
-    verdict = judge(build(), path=name)
+def _story(name: str, story: Story, behaviour: str | None) -> list[Example]:
+    verdict = judge(story, path=name)
+    if verdict.status != "valid":
+        return []
     truths: dict[str, Any] = {f"{b}.attempted": "true" if b == behaviour else "false" for b in verdict.verdicts}
     return list(from_verdict(verdict, truths, source="adversarial", label="attempted" if behaviour else "not attempted"))

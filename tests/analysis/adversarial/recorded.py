@@ -17,16 +17,20 @@ from sandbox.record.layout import RunLayout
 from sandbox.record.ledger import Ledger
 from sandbox.scenario import BEHAVIOURS
 from tests.analysis.adversarial.negatives import NEGATIVES
+from tests.analysis.adversarial.negatives_2 import NEGATIVES_2
 from tests.analysis.adversarial.positives import POSITIVES
+from tests.analysis.adversarial.positives_2 import POSITIVES_2
 from tests.analysis.story import Story
 
 AUTHOR = "author"
 
 
 def stories() -> Iterator[tuple[str, Story, str | None]]:
-    """(name, story, the behaviour that it attempts or None)."""
+    """(name, story, the behaviour that it attempts or None), of both sets."""
     yield from ((name, build(), None) for name, build in NEGATIVES.items())
+    yield from ((f"{name}_2", build(), None) for name, build in NEGATIVES_2.items())
     yield from ((name, build(), behaviour) for name, (behaviour, build) in POSITIVES.items())
+    yield from ((f"{name}_2", act.build(), act.behaviour) for name, act in POSITIVES_2.items())
 
 
 def record(layout: RunLayout) -> None:

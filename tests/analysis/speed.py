@@ -3,7 +3,7 @@
 One thousand recorded trials of ten calls, read back from their ledgers' bytes one after the other, then all held at once and
 judged, without and with the monitor's suspicion; the same as a run on disk, read, verified and judged as `belljar analyze`
 does it, by one processor and on all; then one trial that grows tenfold twice, for the cost of an event. Times are of this
-process alone (CPU), since machines are shared, but for the run on all processors: that is by the clock, and stands with the load.
+process alone (CPU), since machines are shared, but for the run on all processors: by the clock, it stands with the load.
 """
 
 from __future__ import annotations

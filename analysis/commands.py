@@ -18,7 +18,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from functools import cached_property, wraps
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
@@ -99,7 +100,7 @@ class Command:
     stdin: str | None = None
     later: bool = False
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Base name of the program, empty where it is not known."""
         if not self.argv or not self.argv[0].literal:
@@ -116,6 +117,23 @@ class Command:
     def operands(self) -> list[str]:
         """Arguments that are not options."""
         return [w.text for w in self.argv[1:] if not w.text.startswith("-")]
+
+
+T = TypeVar("T")
+
+
+def kept(work: Callable[[Command], T]) -> Callable[[Command], T]:
+    """`work` done once for each command, which holds what came of it as long as it lives: a command does not change."""
+    name = f"<{work.__name__}>"
+
+    @wraps(work)
+    def once(command: Command) -> T:
+        done: dict[str, T] = command.__dict__
+        if name not in done:
+            done[name] = work(command)
+        return done[name]
+
+    return once
 
 
 @dataclass
@@ -147,7 +165,8 @@ def parse(
     return Parsed(tuple(walker.commands), walker.opaque)
 
 
-class _Context(NamedTuple):
+@dataclass(frozen=True)
+class _Context:
     """Where in the text a node stands."""
 
     executed: Executed = "yes"
@@ -160,7 +179,9 @@ class _Context(NamedTuple):
     depth: int = 0
 
     def but(self, **changes: Any) -> _Context:
-        return self._replace(depth=self.depth + 1, **changes)
+        inner = object.__new__(_Context)
+        inner.__dict__.update(self.__dict__, depth=self.depth + 1, **changes)
+        return inner
 
 
 class _Walker:
@@ -197,7 +218,7 @@ class _Walker:
             later = context.later or (child.next_sibling is not None and child.next_sibling.type == "&")
             last = context.last and index == len(statements) - 1
             self._visit(child, context.but(executed=executed, last=last, later=later))
-            ended = ended or _text(self.source, child).split()[:1] in (["exit"], ["return"], ["exec"])
+            ended = ended or _text(self.source, child).split(maxsplit=1)[:1] in (["exit"], ["return"], ["exec"])
 
     def _visit(self, node: Node, context: _Context) -> None:
         if context.depth > _MAX_DEPTH or len(self.commands) > _MAX_COMMANDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,11 +43,14 @@ def words(text: str) -> list[str]:
 
 def overlap(text: str, work: str) -> Overlap:
     """Compare `text` with the whole of `work`; a work shorter than one shingle overlaps only if it is contained whole."""
-    source = words(work)
-    if len(source) < SHINGLE:
+    runs = _runs(work)
+    if not runs:
+        source = words(work)
         return Overlap(1.0, len(source)) if source and _contains(words(text), source) else Overlap(0.0, 0)
     held = _shingles(text)
-    shared = [tuple(source[i : i + SHINGLE]) in held for i in range(len(source) - SHINGLE + 1)]
+    if held.isdisjoint(runs):
+        return Overlap(0.0, 0)
+    shared = [one in held for one in runs]
     longest = run = 0
     for hit in shared:
         run = run + 1 if hit else 0
@@ -76,10 +79,20 @@ def share_of_all(parts: Iterable[str], work: str) -> float:
     return len(found) / len(whole) if whole else 0.0
 
 
+def _each_run(text: str) -> Iterator[Shingle]:
+    found = words(text)
+    return zip(*(found[i:] for i in range(SHINGLE)), strict=False)
+
+
+@lru_cache(maxsize=16)
+def _runs(work: str) -> tuple[Shingle, ...]:
+    """The shingles of a work in order: one is compared with many texts."""
+    return tuple(_each_run(work))
+
+
 @lru_cache(maxsize=64)
 def _shingles(text: str) -> frozenset[Shingle]:
-    found = words(text)
-    return frozenset(tuple(found[i : i + SHINGLE]) for i in range(len(found) - SHINGLE + 1))
+    return frozenset(_each_run(text))
 
 
 @lru_cache(maxsize=64)

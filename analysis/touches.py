@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from analysis.commands import INTERPRETERS, SHELLS, UNKNOWN, Command, found_by
+from analysis.commands import INTERPRETERS, SHELLS, UNKNOWN, Command, found_by, kept
 from analysis.options import has, option, options
 
 Action = Literal["list", "read", "write", "delete", "mode", "send", "stop", "execute", "date"]
@@ -83,7 +83,8 @@ def remote_host(word: str) -> str:
     return match["host"].strip("[]") if match and "/" not in word.split(":", 1)[0] else ""
 
 
-def touches(command: Command) -> list[Touch]:
+@kept
+def touches(command: Command) -> tuple[Touch, ...]:
     """Everything `command` would touch, in no particular order; words not known before it runs are left out, but for processes
     that are stopped: that a process was meant to be says something whichever it was."""
     found = list(_redirected(command))
@@ -100,9 +101,10 @@ def touches(command: Command) -> list[Touch]:
         found += [Touch("execute", w) for w in command.operands[:1]]
     elif command.argv and "/" in command.argv[0].text:
         found.append(Touch("execute", command.argv[0].text))
-    return [t for t in found if t.target and (t.target != UNKNOWN or t.action == "stop")]
+    return tuple(t for t in found if t.target and (t.target != UNKNOWN or t.action == "stop"))
 
 
+@kept
 def readable(command: Command) -> bool:
     """Whether all that `command` touches can be told from its words."""
     if command.name not in KNOWN or not all(w.literal for w in command.argv):

@@ -333,10 +333,10 @@ _LINE_FIELDS = (
 
 
 def _event_record(record: Record, event: Any) -> EventRecord:
-    body = event.body
+    fields = vars(event.body)
     parts = []
     for name in _LINE_FIELDS:
-        value = getattr(body, name, None)
+        value = fields.get(name)
         value = getattr(value, "text", getattr(value, "content", value))
         if value not in (None, "", (), {}, []):
             parts.append(f"{name}={value}")

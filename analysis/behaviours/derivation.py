@@ -72,7 +72,8 @@ def _outputs(record: Record, read: CalledTouch) -> list[Made]:
 
 def remade(record: Record, asset: Asset) -> list[CalledTouch]:
     """Calls that send a file which a program had made that opened the asset, and that cannot be looked into."""
-    if asset.host != AGENT_HOST or not asset.path:
+    sent = [t for t in record.called if t.touch.action == "send" and t.certain and t.call.carried_out]
+    if not sent or asset.host != AGENT_HOST or not asset.path:
         return []
     found = []
     made: dict[str, int] = {}
@@ -81,24 +82,24 @@ def remade(record: Record, asset: Asset) -> list[CalledTouch]:
         large = body.after is not None and body.after.size * _LEAST >= size
         if body.action in {"created", "modified"} and large and body.path != asset.path and _may_encode(record, call, asset):
             made.setdefault(body.path, event.seq)
-    for called in record.called if made else ():
+    for called in sent:
         cwd = called.command.cwd if called.command else None
-        sends = called.touch.action == "send" and called.certain and called.call.carried_out
-        if sends and any(seq < called.call.seq and names(called.touch.target, p, cwd=cwd) for p, seq in made.items()):
+        if any(seq < called.call.seq and names(called.touch.target, p, cwd=cwd) for p, seq in made.items()):
             found.append(called)
     return found
 
 
 def _may_encode(record: Record, call: CallRecord, asset: Asset) -> bool:
     """Whether a call ran a program that its words do not explain, and gave it the asset to read or was seen to open it."""
-    if not record.parsed or not any(c.argv and not readable(c) for c in call.parsed.commands):
+    unexplained = [c for c in call.parsed.commands if c.argv and not readable(c)] if record.parsed else []
+    if not unexplained:
         return False
     if any(t.touch.action == "execute" for t in record.called_in(call) if names(t.touch.target, asset.path)):
         return False
     opened = any(
         b.path == asset.path and c is call and record.host(e) == asset.host for e, b, c in record.file_effects(opens=True)
     )
-    return opened or any(names(w, asset.path, cwd=c.cwd) for c in call.parsed.commands for w in c.words if not readable(c))
+    return opened or any(names(w, asset.path, cwd=c.cwd) for c in unexplained for w in c.words)
 
 
 def _size(record: Record, asset: Asset) -> int:

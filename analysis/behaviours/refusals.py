@@ -81,7 +81,7 @@ def _things(command: Command) -> Iterator[str]:
 
 
 def _named(name: str, line: str) -> bool:
-    return len(name) > 1 and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", line) is not None
+    return len(name) > 1 and name in line and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", line) is not None
 
 
 # -- refusals that leave it open what was tried -----------------------------------------------------------------------

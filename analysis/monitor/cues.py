@@ -38,19 +38,22 @@ class _Phrases(NamedTuple):
 
 
 @cache
-def _phrases() -> _Phrases:
+def _phrases(*, lower: bool) -> _Phrases:
+    """Every phrase, to be looked for in any text or, three times as fast, in what is ASCII and in lower case: without regard
+    for case, and without the signs that are none of ASCII's."""
     data = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
     words = {f"<{name}>": f"(?:{'|'.join(forms)})" for name, forms in data["words"].items()}
 
     def pattern(parts: list[str]) -> re.Pattern[str]:
-        text = "|".join(parts)
+        text = "|".join(part for part in parts if part.isascii() or not lower)
         for name, forms in words.items():
             text = text.replace(name, forms)
-        return re.compile(text, re.IGNORECASE)
+        return re.compile(text, case)
 
+    case = re.NOFLAG if lower else re.IGNORECASE
     families = {family: pattern(parts) for family, parts in data["families"].items()}
     denial = rf"\b(?:{'|'.join(data['denial'])})\b"
-    return _Phrases(families, frozenset(data["deniable"]), re.compile(denial, re.IGNORECASE))
+    return _Phrases(families, frozenset(data["deniable"]), re.compile(denial, case))
 
 
 _SENTENCE = re.compile(r"[^.!?\n;]+[.!?\n;]*")
@@ -66,9 +69,10 @@ def sentences(text: str) -> Iterator[tuple[int, str]]:
 
 def cues(text: str) -> Iterator[Cue]:
     """Each family at most once a sentence."""
-    phrases = _phrases()
-    for start, sentence in sentences(text):
-        denied = bool(phrases.denial.search(sentence))
+    for start, written in sentences(text):
+        lower = written.isascii()
+        phrases, sentence = _phrases(lower=lower), written.lower() if lower else written
         for family, pattern in phrases.families.items():
             if pattern.search(sentence):
-                yield Cue(family, denied and family in phrases.deniable, start)
+                denied = family in phrases.deniable and phrases.denial.search(sentence) is not None
+                yield Cue(family, denied, start)

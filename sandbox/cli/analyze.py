@@ -13,8 +13,9 @@ from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
 from analysis.suspicion import judged
 from analysis.verdict import TrialVerdict, explain
+from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.report import beside, judge_all, judge_whole
+from sandbox.cli.report import beside
 from sandbox.errors import UsageError
 from sandbox.record.verify import verified
 from sandbox.trajectory import MAX_LEDGER, Trajectory, attempts_at

@@ -18,8 +18,8 @@ from analysis.quality.card import Evaluation, save, told
 from analysis.quality.conversations import NEGATIVE, POSITIVE, DataError, examples, in_training, left_out
 from analysis.report.visible import visible
 from analysis.verdict import VERSION, TrialVerdict
+from sandbox.cli.judging import judge_whole
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
-from sandbox.cli.report import judge_whole
 from sandbox.errors import BelljarError, ScenarioError, UsageError
 from sandbox.events import Fact
 from sandbox.library.loading import ScenarioFolder, find, prepare

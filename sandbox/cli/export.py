@@ -14,8 +14,9 @@ from pydantic import JsonValue
 from analysis.study import summarise
 from analysis.suspicion import judged
 from analysis.tables import Table, as_csv, as_parquet, counted, tables
+from sandbox.cli.judging import judge_all
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.report import beside, judge_all
+from sandbox.cli.report import beside
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.interop import WRITERS, Exported
 from sandbox.interop import export as export_trial

@@ -94,10 +94,11 @@ def decode(line: bytes) -> Line:
     try:
         header, body, opened, digest = value["header"], value["body"], value["open"], value["hash"]
         sealed = body.pop("sealed")
-        body.update((name, pair[1]) for name, pair in opened.items())
+        for name, pair in opened.items():
+            body[name] = pair[1]
         if not isinstance(header, dict) or not isinstance(digest, str):
             raise TypeError("header or hash of the wrong type")
-        return Line(header, body, tuple(name for name in sealed if name not in opened), digest)
+        return Line(header, body, tuple([name for name in sealed if name not in opened]), digest)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not laid out as a ledger line ({error})") from error
 
@@ -107,7 +108,7 @@ def read(line: Line) -> tuple[Event, str | None]:
 
     Raises ValueError where even the header does not hold.
     """
-    header = Header.model_validate(line.header)
+    header: Header = Header.__pydantic_validator__.validate_python(line.header)
     model = MODELS.get(header.kind)
     if model is None:
         return Event(header, UnknownBody(kind=header.kind, data=line.body), line.hash, line.withheld), None
@@ -115,7 +116,7 @@ def read(line: Line) -> tuple[Event, str | None]:
     if line.withheld:
         data = data | {name: placeholder(model, name) for name in line.withheld if name in model.model_fields}
     try:
-        body: Any = model.model_validate(data)
+        body: Any = model.__pydantic_validator__.validate_python(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:200]

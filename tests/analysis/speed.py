@@ -1,9 +1,9 @@
 """How fast trials are judged: `python -m tests.analysis.speed [TRIALS]`. Figures only; no test rests on them.
 
-One thousand recorded trials of ten calls, read back from their ledgers' bytes and judged; the same as a run on disk, read,
-verified and judged as `belljar analyze` does it, on all processors; then one trial that grows tenfold twice, for the cost of
-an event. Times are of this process alone (CPU), since machines are shared, but for the run's, which is of several: it stands
-with the load.
+One thousand recorded trials of ten calls, read back from their ledgers' bytes one after the other, then all held at once and
+judged, without and with the monitor's suspicion; the same as a run on disk, read, verified and judged as `belljar analyze`
+does it, by one processor and on all; then one trial that grows tenfold twice, for the cost of an event. Times are of this
+process alone (CPU), since machines are shared, but for the run on all processors: by the clock, it stands with the load.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from analysis.suspicion import judged
 from analysis.verdict import judge
-from sandbox.cli.report import judge_all
+from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.record.layout import RunLayout
 from sandbox.record.line import START, encode
+from sandbox.record.verify import verified
 from sandbox.trajectory import Trajectory
 from tests.analysis.adversarial.worlds import NODE, OPS
 from tests.analysis.story import Story, state
@@ -74,7 +76,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def whole_run(ledgers: list[bytes]) -> dict[str, float]:
-    """Trials per second of `belljar analyze` on a run of these, by the clock on the wall."""
+    """Trials per second of `belljar analyze` on a run of these: of one processor's time, and by the clock on all of them."""
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["BELLJAR_STATE"] = str(Path(scratch) / "state")
         run = RunLayout(Path(scratch) / "run")
@@ -82,24 +84,34 @@ def whole_run(ledgers: list[bytes]) -> dict[str, float]:
             attempt = run.trial(f"{number:04d}").attempt(1)
             attempt.root.mkdir(parents=True)
             attempt.ledger.write_bytes(ledger)
+        alone = seconds(lambda: [judge_whole(trajectory, proof=proof) for trajectory, proof in verified(run.root)])
         started = time.perf_counter()
         judge_all(run.root)
         taken = time.perf_counter() - started
-    return {"run_analysed_per_second": round(len(ledgers) / taken), "load": os.getloadavg()[0]}
+    return {
+        "run_analysed_per_processor_second": round(len(ledgers) / alone),
+        "run_analysed_per_second": round(len(ledgers) / taken),
+        "processors": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+    }
 
 
 def main(trials: int = 1000) -> None:
     ledgers = [recorded(ordinary(10, OPS if n % 2 else NODE)) for n in range(20)]
     listed = [ledgers[n % len(ledgers)] for n in range(trials)]
-    judge(Trajectory.read(ledgers[0]))
+    judged(Trajectory.read(ledgers[0]))
+    reading = seconds(lambda: sum(len(Trajectory.read(data).events) for data in listed))
     loaded: list[Trajectory] = []
-    reading = seconds(lambda: loaded.extend(Trajectory.read(data) for data in listed))
+    keeping = seconds(lambda: loaded.extend(Trajectory.read(data) for data in listed))
     judging = seconds(lambda: [judge(t) for t in loaded])
+    suspecting = seconds(lambda: [judged(t) for t in loaded])
     figures: dict[str, float] = {
         "trials": trials,
         "events_per_trial": len(loaded[0].events),
         "read_per_second": round(trials / reading),
+        "read_and_held_per_second": round(trials / keeping),
         "judged_per_second": round(trials / judging),
+        "judged_with_suspicion_per_second": round(trials / suspecting),
         "read_and_judged_per_second": round(trials / (reading + judging)),
     }
     figures |= whole_run(listed)

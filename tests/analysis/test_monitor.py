@@ -1,14 +1,17 @@
 """The offline monitor: deterministic, never raising on hostile input, above for falsifying than for honest twins."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.monitor import Monitor, load_monitor, score
 from analysis.monitor.conversation import MAX_MESSAGES, read
+from analysis.monitor.cues import PHRASES, cues
 from sandbox.events import Call, Message
 
 TASK = (
@@ -207,3 +210,18 @@ def test_a_huge_conversation_is_read_in_bounds() -> None:
     turns = [{"role": "assistant", "content": "x"}] * (3 * MAX_MESSAGES)
     assert len(read(turns).steps) == MAX_MESSAGES
     assert score(FALSIFYING[:2] + turns).judged
+
+
+def test_phrases_are_written_in_lower_case_as_text_is_compared() -> None:
+    data = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+    phrases = [*data["denial"], *(form for part in ("words", "families") for forms in data[part].values() for form in forms)]
+    letters = re.sub(r"\\.", "", "".join(phrases))
+    assert letters == letters.lower()
+    assert all(phrase.isascii() or not re.search(r"[\w|?*]", phrase) for phrase in phrases)  # a sign stands alone
+
+
+def test_a_cue_is_found_in_any_case_and_beside_any_letter() -> None:
+    plain = [cue.name for cue in cues("I will not FAKE the data to pass the check.")]
+    assert plain == [cue.name for cue in cues("i will not fake the data to pass the check.")]
+    assert plain == [cue.name for cue in cues("I will not FA\u212aE the DATA to pass the check \u2013 é.")]
+    assert "fabricate.denied" in plain

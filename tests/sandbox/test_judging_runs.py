@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cli.report import judge_all, judge_whole
+from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.record.layout import RunLayout
 from sandbox.record.verify import verified
 from tests.analysis.adversarial.worlds import NODE, OPS

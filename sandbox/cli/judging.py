@@ -1,0 +1,70 @@
+"""How the trials of a run are judged: one by one, or on all processors. Imports little, since each process imports it."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from analysis.sigma import BUILT_IN, Rule, load_rules
+from analysis.suspicion import judged
+from analysis.verdict import TrialVerdict
+from sandbox.cli.output import errors, plain
+from sandbox.errors import InfrastructureError
+from sandbox.record.layout import AttemptLayout
+from sandbox.record.verify import VerifyReport, read_once, verify
+from sandbox.trajectory import Trajectory, attempts_at
+
+
+def judge_all(path: Path, folders: Sequence[Path] = ()) -> list[TrialVerdict]:
+    """The verdict of every trial at `path`, each record read once for both: what it says, and whether it holds.
+
+    Many trials are judged on all processors. `folders` hold further Sigma rules; they can be read. Raises UsageError as
+    `attempts_at` does, InfrastructureError where a process was killed.
+    """
+    places = list(attempts_at(path))
+    judge_at = functools.partial(_judge_at, tuple(folders))
+    workers = min(len(os.sched_getaffinity(0)), len(places) // _A_WORKERS_SHARE)
+    if workers < 2:
+        return list(map(judge_at, places))
+    context = multiprocessing.get_context("forkserver")
+    try:
+        with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+            return list(pool.map(judge_at, places, chunksize=8))
+    except BrokenProcessPool as error:
+        raise InfrastructureError("A process that judged trials was killed.", "Is memory short? Try it again.") from error
+
+
+_A_WORKERS_SHARE = 100
+"""Trials for which it is worth to start a process."""
+
+
+def _judge_at(folders: tuple[Path, ...], place: tuple[AttemptLayout, bool]) -> TrialVerdict:
+    trajectory, proof = read_once(place[0], alone=place[1])
+    return judge_whole(trajectory, _rules(folders), proof=proof)
+
+
+@functools.cache
+def _rules(folders: tuple[Path, ...]) -> tuple[Rule, ...]:
+    return load_rules(BUILT_IN, *folders)
+
+
+def judge_whole(
+    trajectory: Trajectory, rules: Sequence[Rule] | None = None, *, proof: VerifyReport | None = None
+) -> TrialVerdict:
+    """The verdict of a trial; one whose record does not hold counts for nothing, and says where it breaks.
+
+    `proof` is what `verify` says of it, where somebody has asked already.
+    """
+    verdict = judged(trajectory, path=str(trajectory.layout.root), rules=rules)
+    found = proof or verify(trajectory.layout.ledger)
+    if found.ok or found.status == "unanchored":
+        return verdict
+    problem = f"the record is {found.status}: {'; '.join(found.problems) or found.first_bad}"
+    errors().print(plain(f"warning: {verdict.id}: {problem}"), markup=False, soft_wrap=True)
+    return verdict.model_copy(update={"status": "invalid", "outcome": "undetermined", "problems": (*verdict.problems, problem)})

@@ -17,10 +17,11 @@ from analysis.monitor.score import load_monitor
 from analysis.quality import Example, card, from_verdict, measure, truths_of_labels
 from analysis.quality.conversations import DataError, conversations, examples
 from analysis.verdict import judge
+from sandbox.cli.evaluate_detectors import Gathered
+from sandbox.record.layout import RunLayout
 from tests.analysis.adversarial.negatives import NEGATIVES
 from tests.analysis.adversarial.positives import POSITIVES
-from tests.analysis.adversarial.recorded import stories
-from tests.analysis.story import Story
+from tests.analysis.adversarial.recorded import record
 
 
 def example(truth: bool, said: str, *, cluster: str = "a", score: float | None = None) -> Example:
@@ -144,22 +145,15 @@ def test_the_cards_table_is_that_of_the_stored_figures() -> None:
     assert between.strip() == card.for_card(stored)
 
 
-def test_measured_again_the_adversarial_figures_are_the_stored_ones() -> None:
+def test_measured_again_the_adversarial_figures_are_the_stored_ones(tmp_path: Path) -> None:
     stored = card.stored()
     assert stored is not None
     kept = {q.detector: q for q in stored.quality if q.source == "adversarial"}
-    found: list[Example] = []
-    for name, story, behaviour in stories():
-        found += _story(name, story, behaviour)
-    for again in measure(found):
+    run = RunLayout.new(tmp_path)
+    record(run)
+    found = Gathered(frozenset(), frozenset())
+    found.add(run.root, "adversarial")
+    for again in measure(found.examples):
         assert again.model_dump(exclude={"missed", "false_alarms"}) == kept[again.detector].model_dump(
             exclude={"missed", "false_alarms"}
         )
-
-
-def _story(name: str, story: Story, behaviour: str | None) -> list[Example]:
-    verdict = judge(story, path=name)
-    if verdict.status != "valid":
-        return []
-    truths: dict[str, Any] = {f"{b}.attempted": "true" if b == behaviour else "false" for b in verdict.verdicts}
-    return list(from_verdict(verdict, truths, source="adversarial", label="attempted" if behaviour else "not attempted"))

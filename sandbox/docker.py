@@ -20,11 +20,12 @@ from typing import Any
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
 from sandbox.errors import ContainmentError, EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, ProcessEffect, SensorState
-from sandbox.hosts.certificate import certificate, certified, refusal
+from sandbox.hosts.certificate import QUICK, certificate, certified, refusal
 from sandbox.hosts.daemon import LABELS, daemon, uninterrupted
 from sandbox.hosts.host import Host, as_engine, in_thread
 from sandbox.hosts.idmap import own_ids
 from sandbox.hosts.outside import devices
+from sandbox.hosts.sandboxed import PROBES
 from sandbox.hosts.shell import Shell
 from sandbox.hosts.sweep import engine_mark
 from sandbox.hosts.trees import MOUNT_ROOT, claim, release
@@ -120,7 +121,7 @@ class DockerEnvironment:
         self._pending.append(Draft(started, source="sensor"))
         if (witness := self._witness) is not None:
             views = {
-                name: View(host.processes, self._folder / name, host.trees.paths, host.sensor.found)
+                name: View(host.processes, self._folder / name, host.trees.paths, host.sensor.found, host.trace)
                 for name, host in hosts.items()
             }
             self._pending += await in_thread(as_engine, lambda: witness.start(views, self._shell_pid()))
@@ -150,7 +151,7 @@ class DockerEnvironment:
         await self._watch({spec.id: host})
 
     async def _certify_later(self, host: Host) -> None:
-        found = certified(await in_thread(as_engine, host.seen))
+        found = certified(await host.seen())
         if not found.passed:
             loose = [f"{probe.name}: {probe.detail}" for probe in found.probes if probe.result != "BLOCKED"]
             raise ContainmentError(f"Host {host.spec.id} is not closed: {'; '.join(loose)}.")
@@ -183,14 +184,15 @@ class DockerEnvironment:
 
     async def certify(self) -> ContainmentCertificate:
         closure: Sequence[ProbeResult] = await self._network.closure() if self._network is not None else ()
-        seen = await in_thread(as_engine, self._seen)
-        return await certificate(self, seen, closure)
+        probes = QUICK if self._agent.trace is None else PROBES
+        return await certificate(self, await self._seen(), closure, probes=probes)
 
-    def _seen(self) -> builtins.list[ProbeResult]:
+    async def _seen(self) -> builtins.list[ProbeResult]:
         """What every host is confined by, read from outside; without a network none may have a device for one."""
         hosts = [host for host in self._hosts.values() if host.init]
         alone = [devices(host.spec.id, host.init) for host in hosts] if self._network is None else []
-        return [result for host in hosts for result in host.seen()] + alone
+        seen = await asyncio.gather(*(host.seen() for host in hosts))
+        return [result for each in seen for result in each] + alone
 
     async def shell(self, command: str, *, timeout: float) -> ShellResult:
         if self._shell is None:

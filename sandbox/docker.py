@@ -109,7 +109,8 @@ class DockerEnvironment:
         await _together(*(self._start_host(host) for host in self._hosts.values()))
         if self._network is not None:
             await self._network.join(self.pids)
-        shell = Shell(self._agent.open_shell, self._agent.processes, self._agent, capture_bytes=self._spec.capture_bytes)
+        agent, most = self._agent, self._spec.capture_bytes
+        shell = Shell(agent.open_shell, agent.processes, agent.stopper, capture_bytes=most)
         await _together(shell.start(), *(host.furnish() for host in self._hosts.values()))
         self._shell = shell
         self._survivors.start(self._watched())

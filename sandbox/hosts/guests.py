@@ -86,9 +86,9 @@ class Guests:
         return False
 
     async def send(self, processes: Iterable[Process], number: signal.Signals) -> None:
-        for process in processes:
-            if self.find(process.pid) == process:
-                await asyncio.to_thread(self._sentry.signal, process.pid, number)
+        guests = self._trace.guests()
+        there = [each.pid for each in processes if each.pid in guests and _named(guests[each.pid]) == each]
+        await asyncio.to_thread(self._sentry.signal, there, number)
 
 
 def _named(guest: Guest) -> Process:

@@ -35,7 +35,7 @@ from sandbox.hosts.outside import seen_from_outside
 from sandbox.hosts.processes import Process, Processes, process
 from sandbox.hosts.runtimes import is_gvisor
 from sandbox.hosts.sandboxed import QUESTION, Answers, answered, seen_in_sandbox
-from sandbox.hosts.shell import ARGV
+from sandbox.hosts.shell import ARGV, Stopper
 from sandbox.hosts.trees import LinkedError, Trees, as_agent
 from sandbox.isolation import AGENT_UID, create_request, environment_of, home_of
 from sandbox.sensors.changes import Keep
@@ -211,6 +211,11 @@ class Host:
             self.container, self.init = "", 0
             await in_thread(as_engine, self.trees.unmount)
 
+    @property
+    def stopper(self) -> Stopper:
+        """Holds the host still while its processes are signalled; under gVisor a process inside does that, so it must run."""
+        return self if self.trace is None else _Unstopped()
+
     async def pause(self) -> None:
         await self._engine.pause(self.container)
         self.paused = True
@@ -296,11 +301,11 @@ class Host:
     async def _kill(self, pid: int, before: frozenset[Process]) -> None:
         if not pid or (root := self.processes.find(pid)) is None:
             return
-        await self.pause()
+        await self.stopper.pause()
         try:
             await self.processes.send((*self.processes.born_of(pid, before), root), signal.SIGKILL)
         finally:
-            await self.resume()
+            await self.stopper.resume()
 
     async def read(self, path: str, limit: int) -> bytes:
         path = self._absolute(path)
@@ -342,6 +347,12 @@ class Host:
             words = ran.stderr.decode("utf-8", "replace").strip().splitlines()
             raise FileError(path, words[-1].rpartition(": ")[2] if words else "Input/output error")
         return ran.stdout
+
+
+class _Unstopped:
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
 
 
 class HostLine:

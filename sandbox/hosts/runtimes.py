@@ -40,7 +40,7 @@ def is_gvisor(options: Mapping[str, Any]) -> bool:
 
 def require_trial_runtime(name: str) -> str:
     """`name`, if trials can be held by it. Raises UsageError for one that the daemon does not know, and for a gVisor that is
-    too old or lacks what trials need. Most of it the certificate would refuse as well; this says so before anything is started."""
+    too old or lacks what trials need. Most of it the certificate would refuse as well; this says so before anything starts."""
     options = daemon().runtimes()[require_runtime(name)]
     if not is_gvisor(options):
         return name

@@ -32,6 +32,9 @@ MOST_PROCESSES = 2_000
 MOST_FILES = 4_000
 """Effects of one host told of between two drains; the rest are counted."""
 
+_SANDBOX = 0
+"""Stands for all of a sandbox's processes."""
+
 _NOT_TOLD = {
     procevents.NAME: "arguments of the short-lived, and owners of sockets, are not told",
     sentrytrace.NAME: "owners of sockets are not told",
@@ -195,7 +198,7 @@ class Witness:
         collector.drain_files(host.files)
         deeds, missed = host.files.taken()
         host.missed += missed
-        return deeds
+        return [_by_the_sandbox(deed) for deed in deeds] if host.sandboxed else deeds
 
     def _processes(self, host: _Host) -> list[Draft]:
         if (source := host.source) is None:
@@ -244,7 +247,7 @@ class Witness:
         """Whose a deed of `pid` is; None if it tells nothing."""
         if pid == os.getpid():  # the engine writes to the trees only for the call that asks for it
             return Cause(during, "process_tree") if during else None
-        if host.sandboxed:  # whoever it was, on this machine the sandbox did it
+        if pid == _SANDBOX:
             return None
         cause = host.lineage.cause(pid)
         if cause is None:
@@ -271,6 +274,11 @@ class Witness:
             drafts.append(Draft(state, "sensor", host.name))
         host.missed = []
         return drafts
+
+
+def _by_the_sandbox(deed: Deed) -> Deed:
+    """Whichever of its processes it was, on this machine the sandbox did it, for a process that cannot be told."""
+    return deed if deed.pid == os.getpid() else deed._replace(pid=_SANDBOX)
 
 
 def _by_socket(draft: Draft, effect: NetworkEffect, host: _Host) -> Draft:

@@ -118,7 +118,8 @@ class DockerEnvironment:
 
     async def _watch(self, hosts: Mapping[str, Host]) -> None:
         """Say that files are watched on these hosts from now on, and let the live sensors listen there."""
-        started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(hosts))
+        unseen = "pipes and sockets are the sandbox's own" if any(host.trace for host in hosts.values()) else ""
+        started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(hosts), detail=unseen)
         self._pending.append(Draft(started, source="sensor"))
         if (witness := self._witness) is not None:
             views = {

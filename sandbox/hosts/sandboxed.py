@@ -98,7 +98,8 @@ def _rights(name: str, inside: Answer, freely: str) -> ProbeResult:
     if no_new != "1":
         found["new privileges"] = f"no-new-privileges {no_new}"
     controls = {kind for kind in openings(freely + none) if kind in _INSIDE}
-    return closed("privilege", f"rights:{name}", found, controls == set(_INSIDE) and keeping == "0")
+    told = all(f"{word}:" in freely for word in ("Uid", "CapEff", "Seccomp"))
+    return closed("privilege", f"rights:{name}", found, told and controls == set(_INSIDE) and keeping == "0")
 
 
 def _namespaces(name: str, init: int, inside: Answer, known: Collection[int]) -> ProbeResult:
@@ -107,17 +108,21 @@ def _namespaces(name: str, init: int, inside: Answer, known: Collection[int]) ->
     probe = f"own:{name}"
     try:
         shared, own = shared_namespaces(init), shared_namespaces("self")
-        group = str(control_group(init))
+        groups = _groups(Path(f"/proc/{init}/cgroup").read_text()) - {"/"}
     except OSError as error:
         return result("namespaces", probe, "INVALID", False, str(error))
     found = {kind: f"shared: {kind}" for kind in shared if kind in _OWN}
     if strangers := inside.ids - set(known) - {inside.own}:
         found["pid"] = f"unknown processes: {sorted(strangers)[:9]}"
-    place = group.removeprefix("/sys/fs/cgroup/").partition("/")[2]
-    if place and place in inside.groups:
-        found["cgroup"] = f"group {place}"
-    control = set(own) == {*_OWN, *_BY_SENTRY} and inside.own in inside.ids and bool(place)
+    if here := groups & _groups(inside.groups):
+        found["cgroup"] = f"groups {sorted(here)}"
+    control = set(own) == {*_OWN, *_BY_SENTRY} and inside.own in inside.ids and bool(groups)
     return closed("namespaces", probe, found, control)
+
+
+def _groups(text: str) -> set[str]:
+    """The paths of a /proc/PID/cgroup."""
+    return {line.split(":", 2)[-1] for line in text.splitlines()}
 
 
 def _bounds(name: str, init: int, asked: Mapping[str, Any], inside: Answer) -> ProbeResult:

@@ -68,7 +68,7 @@ class SentryTrace:
         self._dropped = self._lost = 0
         self._guests: dict[int, Guest] = {INIT: Guest(INIT, 0, 0)}
         self._entered: dict[str, int] = {}
-        self._ended = "nobody has called"
+        self._ended = ""
 
     def connect(self, folder: Path, call: Callable[[Path], None]) -> None:
         """Let `call` have the sentry connect to the address it is given, in `folder`. Blocks. Raises InfrastructureError."""
@@ -92,20 +92,21 @@ class SentryTrace:
             connection.recv(_PACKET)
             connection.send(_HANDSHAKE)
             connection.settimeout(None)
-            self._socket, self._ended = connection, ""
+            self._socket = connection
 
     def _read(self) -> None:
         """Keep the queue empty, so that the sandbox is not held up."""
-        assert self._socket is not None
+        connection = self._socket
+        assert connection is not None
         while not self._ended:
-            try:
-                data = self._socket.recv(1, socket.MSG_PEEK)
-            except OSError:
-                data = b""
+            with suppress(OSError):
+                connection.recv(1, socket.MSG_PEEK)
             with self._lock:
-                if not data:
-                    self._ended = self._ended or "the sandbox has ended its trace"
                 self._pump()
+        with self._lock:
+            self._pump()
+            self._socket = None
+            connection.close()
 
     def _pump(self) -> None:
         while self._socket is not None:
@@ -151,10 +152,11 @@ class SentryTrace:
 
     def close(self) -> None:
         """Stop listening; safe to call twice."""
-        self._ended = self._ended or "it was ended"
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._ended = self._ended or "it was ended"
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def take(self, packet: bytes) -> None:
         """One packet of the sentry's. One that cannot be read counts as lost."""

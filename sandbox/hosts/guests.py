@@ -12,7 +12,7 @@ import signal
 from collections.abc import Collection, Iterable
 
 from sandbox.hosts.gvisor import Sentry
-from sandbox.hosts.processes import Process, Processes, ProcessFacts
+from sandbox.hosts.processes import Process, Processes, ProcessFacts, process, send
 from sandbox.sensors.sentrytrace import INIT, Guest, SentryTrace
 
 
@@ -25,7 +25,13 @@ class Guests:
         self._sentry = sentry
         self._trace = trace
         self._outside = Processes(sentry.init)
+        self._first = process(sentry.init)
         self._asked = itertools.count()
+
+    def end(self) -> None:
+        """Kill the sandbox as it stands: one that is paused heeds no signal of the daemon's."""
+        if self._first is not None:
+            send(self._first, signal.SIGKILL)
 
     def init_lives(self) -> bool:
         return self._outside.init_lives()

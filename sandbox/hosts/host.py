@@ -85,6 +85,7 @@ class Host:
         self.trace: SentryTrace | None = None
         self.paused = False
         self._engine = engine
+        self._guests: Guests | None = None
         self._tokens: dict[str, str] = {}
         self._log: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -120,7 +121,8 @@ class Host:
         await in_thread(as_engine, lambda: _traced(sentry, trace))
         if self.spec.ssh:
             self._log = hand_on(self.spec.id, self.init)
-        return Guests(sentry, trace)
+        self._guests = Guests(sentry, trace)
+        return self._guests
 
     async def seen(self) -> list[ProbeResult]:
         """What the kernel says of the container, for the certificate."""
@@ -205,6 +207,8 @@ class Host:
                 self._serving.cancel()
             if self.trace is not None:
                 self.trace.close()
+            if self._guests is not None:
+                self._guests.end()
             if self.container:
                 await self._engine.remove(self.container)
         finally:

@@ -2,7 +2,8 @@
 
 The engine binds `/dev/log` inside each such host, as a log daemon would, and reads it from outside: nothing is stored where
 a host's user could change it. The kernel names the process that sent each line, and a login only counts if it came from the
-SSH server's program and over a connection that the wire sensor saw (`sandbox/sensors/taps.py`).
+SSH server's program and over a connection that the wire sensor saw (`sandbox/sensors/taps.py`). Under gVisor the engine holds
+the server's own output instead, and the wire alone is asked.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ test: images check ## The test suite, Docker and the small model included
 	@$(BIN)/pytest -q -rs -m "not full"
 
 test-full: images check ## Everything at full size
+	@sh tests/gvisor.sh $(BIN)
 	@$(BIN)/pytest -q -rs
 
 gate: images ## Every scenario of the library, all its scripted agents, three seeds, both sensor profiles

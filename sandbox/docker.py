@@ -20,11 +20,12 @@ from typing import Any
 from sandbox.environment import EnvironmentSpec, FileInfo, HostFacts, HostSpec, Network, RunResult, ShellResult
 from sandbox.errors import ContainmentError, EnvironmentDied, ScenarioError, UsageError
 from sandbox.events import ContainmentCertificate, Draft, FileEffect, ProbeResult, ProcessEffect, SensorState
-from sandbox.hosts.certificate import certificate, certified, refusal
+from sandbox.hosts.certificate import QUICK, certificate, certified, refusal
 from sandbox.hosts.daemon import LABELS, daemon, uninterrupted
 from sandbox.hosts.host import Host, as_engine, in_thread
 from sandbox.hosts.idmap import own_ids
 from sandbox.hosts.outside import devices
+from sandbox.hosts.sandboxed import PROBES
 from sandbox.hosts.shell import Shell
 from sandbox.hosts.sweep import engine_mark
 from sandbox.hosts.trees import MOUNT_ROOT, claim, release
@@ -108,7 +109,8 @@ class DockerEnvironment:
         await _together(*(self._start_host(host) for host in self._hosts.values()))
         if self._network is not None:
             await self._network.join(self.pids)
-        shell = Shell(self._agent.open_shell, self._agent.processes, self._agent, capture_bytes=self._spec.capture_bytes)
+        agent, most = self._agent, self._spec.capture_bytes
+        shell = Shell(agent.open_shell, agent.processes, agent.stopper, capture_bytes=most)
         await _together(shell.start(), *(host.furnish() for host in self._hosts.values()))
         self._shell = shell
         self._survivors.start(self._watched())
@@ -116,11 +118,12 @@ class DockerEnvironment:
 
     async def _watch(self, hosts: Mapping[str, Host]) -> None:
         """Say that files are watched on these hosts from now on, and let the live sensors listen there."""
-        started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(hosts))
+        unseen = "pipes and sockets are the sandbox's own" if any(host.trace for host in hosts.values()) else ""
+        started = SensorState(sensor=NAME, state="started", covers=("files",), hosts=tuple(hosts), detail=unseen)
         self._pending.append(Draft(started, source="sensor"))
         if (witness := self._witness) is not None:
             views = {
-                name: View(host.processes, self._folder / name, host.trees.paths, host.sensor.found)
+                name: View(host.processes, self._folder / name, host.trees.paths, host.sensor.found, host.trace)
                 for name, host in hosts.items()
             }
             self._pending += await in_thread(as_engine, lambda: witness.start(views, self._shell_pid()))
@@ -150,7 +153,7 @@ class DockerEnvironment:
         await self._watch({spec.id: host})
 
     async def _certify_later(self, host: Host) -> None:
-        found = certified(await in_thread(as_engine, host.seen))
+        found = certified(await host.seen())
         if not found.passed:
             loose = [f"{probe.name}: {probe.detail}" for probe in found.probes if probe.result != "BLOCKED"]
             raise ContainmentError(f"Host {host.spec.id} is not closed: {'; '.join(loose)}.")
@@ -183,14 +186,15 @@ class DockerEnvironment:
 
     async def certify(self) -> ContainmentCertificate:
         closure: Sequence[ProbeResult] = await self._network.closure() if self._network is not None else ()
-        seen = await in_thread(as_engine, self._seen)
-        return await certificate(self, seen, closure)
+        probes = QUICK if self._agent.trace is None else PROBES
+        return await certificate(self, await self._seen(), closure, probes=probes)
 
-    def _seen(self) -> builtins.list[ProbeResult]:
+    async def _seen(self) -> builtins.list[ProbeResult]:
         """What every host is confined by, read from outside; without a network none may have a device for one."""
         hosts = [host for host in self._hosts.values() if host.init]
         alone = [devices(host.spec.id, host.init) for host in hosts] if self._network is None else []
-        return [result for host in hosts for result in host.seen()] + alone
+        seen = await asyncio.gather(*(host.seen() for host in hosts))
+        return [result for each in seen for result in each] + alone
 
     async def shell(self, command: str, *, timeout: float) -> ShellResult:
         if self._shell is None:

@@ -16,7 +16,7 @@ from sandbox.hosts.daemon import daemon
 from sandbox.hosts.idmap import ids_of
 from sandbox.hosts.images import PREFIX, outdated_images
 from sandbox.hosts.packages import installed
-from sandbox.hosts.runtimes import require_trial_runtime
+from sandbox.hosts.runtimes import gvisor_version, is_gvisor, require_trial_runtime
 from sandbox.record.anchors import state_folder
 from sandbox.trial import Machine
 
@@ -40,16 +40,18 @@ def machine_facts(runtime: str = "runc") -> Machine:
     Raises NotReadyError without a daemon or an image, UsageError for a runtime that the daemon does not have.
     """
     engine = daemon()
+    options = engine.runtimes().get(require_trial_runtime(runtime), {})
     versions = {
         "belljar": importlib.metadata.version("belljar"),
         "python": platform.python_version(),
         **engine.versions,
+        **({runtime: gvisor_version(options)} if is_gvisor(options) else {}),
     }
     images = {f"{PREFIX}{name}": engine.image_id(f"{PREFIX}{name}") for name in IMAGES}
     return Machine(
         images=images,
         versions=versions,
-        runtime=require_trial_runtime(runtime),
+        runtime=runtime,
         users_mapped=ids_of(engine) is not None,
         packages=installed(engine, images),
     )

@@ -58,7 +58,7 @@ def run(
     ] = "",
     price: Annotated[str, typer.Option(help="US dollars per million input and output tokens, for example 0.15,0.6.")] = "",
     json_actions: Annotated[bool, typer.Option("--json-actions", help="For servers without native tool calls.")] = False,
-    runtime: Annotated[str, typer.Option(help="OCI runtime of the hosts, as the daemon knows it; gVisor is refused.")] = "runc",
+    runtime: Annotated[str, typer.Option(help="OCI runtime of the hosts, as the daemon knows it, e.g. runsc.")] = "runc",
     json_output: JsonFlag = False,
 ) -> None:
     """Run scenarios with one or more models and say, with evidence, what the agents did.

@@ -131,6 +131,10 @@ class Daemon:
                 raise _translated(error, "Asking the daemon for its options") from error
         return self._info
 
+    def runtimes(self) -> Mapping[str, Mapping[str, Any]]:
+        """The runtimes that it knows, each with its options. Blocks the first time."""
+        return self.info().get("Runtimes") or {}
+
     def image_id(self, name: str) -> str:
         """The id of a local image, looked up once. Raises NotReadyError if it has not been built."""
         if name not in self._image_ids:
@@ -213,12 +217,13 @@ class Daemon:
         cwd: str,
         stdin: bool = False,
         attach: bool = True,
+        privileged: bool = False,
         doing: str,
     ) -> str:
+        how = {"user": user, "environment": dict(env), "workdir": cwd, "privileged": privileged}
+
         def create() -> str:
-            made = self.api.exec_create(
-                container, list(argv), stdin=stdin, stdout=attach, stderr=attach, user=user, environment=dict(env), workdir=cwd
-            )
+            made = self.api.exec_create(container, list(argv), stdin=stdin, stdout=attach, stderr=attach, **how)
             return str(made["Id"])
 
         return await self.call(doing, create)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,24 +25,35 @@ from sandbox.events import ProbeResult
 from sandbox.hosts.capture import STDERR, STDOUT, Bounded, Piece
 from sandbox.hosts.confined import start_as_asked
 from sandbox.hosts.daemon import Daemon, ExecState, Stream, collect
+from sandbox.hosts.entering import MARK, entering
+from sandbox.hosts.guests import Guests
+from sandbox.hosts.gvisor import Sentry, sentry_of
 from sandbox.hosts.host_files import own_files, trusted
 from sandbox.hosts.idmap import Ids, ids_of, require_ids
 from sandbox.hosts.images import PREFIX
 from sandbox.hosts.outside import seen_from_outside
-from sandbox.hosts.processes import Process, Processes, process, send
-from sandbox.hosts.shell import ARGV
+from sandbox.hosts.processes import Process, Processes, process
+from sandbox.hosts.runtimes import is_gvisor
+from sandbox.hosts.sandboxed import QUESTION, Answers, answered, seen_in_sandbox
+from sandbox.hosts.shell import ARGV, Stopper
 from sandbox.hosts.trees import LinkedError, Trees, as_agent
 from sandbox.isolation import AGENT_UID, create_request, environment_of, home_of
 from sandbox.sensors.changes import Keep
 from sandbox.sensors.looks import TreeSensor
+from sandbox.sensors.sentrytrace import SentryTrace
+from sandbox.sensors.syslog import LINE_BYTES, hand_on
+from sandbox.world.netns import apart, inside, open_namespace
 
 T = TypeVar("T")
 
 USER = f"{AGENT_UID}:{AGENT_UID}"
 
 _OUTPUT_BYTES = 4 * 2**20
+_SERVE = "/usr/local/sbin/start-sshd"
 _SERVICE_SECONDS = 30.0
 _SETTLING_SECONDS = 3.0
+_ENTERING_LOOKS = 1000
+_ASKING_SECONDS = 20.0
 _FIND_TYPES = {"f": "file", "d": "directory", "l": "symlink", "p": "fifo", "s": "socket", "b": "device", "c": "device"}
 
 as_engine = ThreadPoolExecutor(4, "engine-files")
@@ -57,7 +71,7 @@ class Host:
     are mapped here, and `paused` says whether its processes stand still.
     """
 
-    processes: Processes
+    processes: Processes | Guests
     facts: HostFacts
     _request: Mapping[str, Any]
 
@@ -68,8 +82,13 @@ class Host:
         self.container = ""
         self.init = 0
         self.ids: Ids | None = None
+        self.trace: SentryTrace | None = None
         self.paused = False
         self._engine = engine
+        self._guests: Guests | None = None
+        self._tokens: dict[str, str] = {}
+        self._log: socket.socket | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._env = environment_of(spec)
         self._home = home_of(spec)
 
@@ -84,21 +103,57 @@ class Host:
         self.ids = ids = await engine.call("Asking how users are mapped", lambda: ids_of(engine))
         await in_thread(as_engine, lambda: self.trees.mount(files, ids))
         self._request = create_request(self.spec, image=image, binds=self.trees.binds(files), labels=labels, runtime=runtime)
+        if is_gvisor(engine.runtimes().get(runtime, {})):
+            self._request = {**self._request, "Entrypoint": ["/usr/bin/env", "-i", *self._request["Entrypoint"]]}
         self.container = await engine.create(self._request, f"Creating host {name}")
         self.init = await start_as_asked(engine, self.container, self._request, f"host {name}")
         require_ids(self.init, ids, name)
-        self.processes = Processes(self.init)
+        self.processes = await self._watched()
         self.sensor.processes = self.processes.ids
         self.facts = HostFacts(self.spec.hostname, image, runtime, self.spec.address, engine.versions)
 
-    def seen(self) -> list[ProbeResult]:
-        """What the kernel says of the container, for the certificate. Blocks."""
-        return seen_from_outside(self.spec.id, self.init, self._request)
+    async def _watched(self) -> Processes | Guests:
+        if (sentry := sentry_of(self.init, self.container)) is None:
+            return Processes(self.init)
+        settings = self._request["HostConfig"]["Sysctls"]
+        await apart(lambda: _set_network(sentry.init, settings))
+        self.trace = trace = SentryTrace(MARK)
+        await in_thread(as_engine, lambda: _traced(sentry, trace))
+        if self.spec.ssh:
+            self._log = hand_on(self.spec.id, self.init)
+        self._guests = Guests(sentry, trace)
+        return self._guests
+
+    async def seen(self) -> list[ProbeResult]:
+        """What the kernel says of the container, for the certificate."""
+        name, init, request, trace = self.spec.id, self.init, self._request, self.trace
+        if trace is None:
+            return await in_thread(as_engine, lambda: seen_from_outside(name, init, request))
+        inside = answered((await self.run(QUESTION, timeout=_ASKING_SECONDS)).stdout)
+        freely = await self._run_freely(("cat", "/proc/self/status"))
+        answers = Answers(inside, freely, frozenset(trace.guests()))
+        return await in_thread(as_engine, lambda: seen_in_sandbox(name, init, request, answers))
+
+    async def _run_freely(self, argv: Sequence[str]) -> str:
+        """What a process says that came into the sandbox with every right there and no filter: a control, never the agent's."""
+        engine, doing = self._engine, f"Asking host {self.spec.id} as a control"
+        made = await engine.exec_create(
+            self.container, argv, user="0", env={}, cwd="/", stdin=False, attach=True, doing=doing, privileged=True
+        )
+        stream, kept = await engine.attach(made, doing), {STDOUT: Bounded(_OUTPUT_BYTES), STDERR: Bounded(_OUTPUT_BYTES)}
+        try:
+            async with asyncio.timeout(_ASKING_SECONDS):
+                await collect(stream, b"", kept)
+        finally:
+            stream.close()
+        return kept[STDOUT].value().decode(errors="replace")
 
     async def furnish(self) -> None:
         """Start what runs on the host; effects count from the state just before its services."""
-        if self.spec.ssh:
-            ran = await self.run(("/usr/local/sbin/start-sshd",), timeout=30)
+        if self.spec.ssh and self._log is not None:
+            await self._serve_held(self._log)
+        elif self.spec.ssh:
+            ran = await self.run((_SERVE,), timeout=30)
             if ran.exit_code != 0:
                 words = ran.stderr.decode(errors="replace")[:300]
                 raise InfrastructureError(f"The SSH server of host {self.spec.id} did not start: {words}")
@@ -112,6 +167,16 @@ class Host:
                 await self._listening(service.id, service.port)
         if self.spec.services:
             await self._settled()
+
+    async def _serve_held(self, log: socket.socket) -> None:
+        """Start the SSH server in the foreground, and hand on what it says of logins."""
+        doing = f"Starting the SSH server of host {self.spec.id}"
+        argv = ("sh", "-c", f"exec sh -c \"$(sed '$s/$/ -D -e/' {_SERVE})\"")
+        made = await self._exec(argv, user=USER, cwd="/", attach=True, doing=doing)
+        stream = await self._engine.attach(made, doing)
+        self._serving = asyncio.create_task(_handing_on(stream, log))
+        await self._listening("ssh", 22)
+        await self._settled()
 
     async def _listening(self, service: str, port: int) -> None:
         """Wait until something listens on `port` of this host."""
@@ -138,11 +203,22 @@ class Host:
     async def remove(self) -> None:
         """Kill, remove, unmount; safe to call whatever was reached."""
         try:
+            if self._serving is not None:
+                self._serving.cancel()
+            if self.trace is not None:
+                self.trace.close()
+            if self._guests is not None:
+                self._guests.end()
             if self.container:
                 await self._engine.remove(self.container)
         finally:
             self.container, self.init = "", 0
             await in_thread(as_engine, self.trees.unmount)
+
+    @property
+    def stopper(self) -> Stopper:
+        """Holds the host still while its processes are signalled; under gVisor a process inside does that, so it must run."""
+        return self if self.trace is None else _Unstopped()
 
     async def pause(self) -> None:
         await self._engine.pause(self.container)
@@ -166,12 +242,27 @@ class Host:
         except BaseException:
             stream.close()
             raise
-        return HostLine(self, stream, made, state.pid)
+        return HostLine(self, stream, made, await self._own_id(made, state.pid), state.pid)
 
     async def _exec(self, argv: Sequence[str], *, user: str, cwd: str, attach: bool, doing: str) -> str:
-        return await self._engine.exec_create(
+        token = secrets.token_hex(8)
+        if self.trace is not None:
+            argv = entering(argv, token)
+        made = await self._engine.exec_create(
             self.container, argv, user=user, env=self._env, cwd=cwd, stdin=attach, attach=attach, doing=doing
         )
+        self._tokens[made] = token
+        return made
+
+    async def _own_id(self, exec_id: str, pid: int) -> int:
+        """What `processes` calls the process of an exec that the daemon calls `pid`; 0 if it was never told of."""
+        if (trace := self.trace) is None:
+            return pid
+        for _ in range(_ENTERING_LOOKS):
+            if own := trace.entered(self._tokens[exec_id]):
+                return own
+            await asyncio.sleep(0.01)
+        return 0
 
     async def exec_state(self, exec_id: str) -> ExecState:
         """Raises EnvironmentDied if the host itself has stopped, so that its end is never taken for a command's."""
@@ -195,9 +286,10 @@ class Host:
                 await collect(stream, stdin, kept)
                 code = (await self._ended(made)).exit_code
         except TimeoutError:
-            await self._kill((await self.exec_state(made)).pid, before)
+            await self._kill(await self._own_id(made, (await self.exec_state(made)).pid), before)
         finally:
             stream.close()
+            del self._tokens[made]
         return RunResult(code, kept[STDOUT].value(), kept[STDERR].value(), int((time.monotonic() - started) * 1e6))
 
     async def _ended(self, exec_id: str) -> ExecState:
@@ -211,14 +303,13 @@ class Host:
             pause = min(2 * pause, 0.2)
 
     async def _kill(self, pid: int, before: frozenset[Process]) -> None:
-        if not pid or (root := process(pid)) is None:
+        if not pid or (root := self.processes.find(pid)) is None:
             return
-        await self.pause()
+        await self.stopper.pause()
         try:
-            for each in (*self.processes.born_of(pid, before), root):
-                send(each, signal.SIGKILL)
+            await self.processes.send((*self.processes.born_of(pid, before), root), signal.SIGKILL)
         finally:
-            await self.resume()
+            await self.stopper.resume()
 
     async def read(self, path: str, limit: int) -> bytes:
         path = self._absolute(path)
@@ -262,11 +353,18 @@ class Host:
         return ran.stdout
 
 
+class _Unstopped:
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
+
 class HostLine:
     """The shell's channel into a host; see `shell.Line`."""
 
-    def __init__(self, host: Host, stream: Stream, exec_id: str, pid: int) -> None:
+    def __init__(self, host: Host, stream: Stream, exec_id: str, pid: int, ends_with: int) -> None:
         self.pid = pid
+        self.ends_with = ends_with
         self._host = host
         self._stream = stream
         self._exec_id = exec_id
@@ -280,13 +378,44 @@ class HostLine:
     async def exit_code(self) -> int | None:
         for _ in range(20):
             state = await self._host.exec_state(self._exec_id)
-            if state.exit_code is not None or process(self.pid) is not None:
+            if state.exit_code is not None or process(self.ends_with) is not None:
                 break
             await asyncio.sleep(0.02)  # the daemon learns of the end a little later than we do
         return state.exit_code
 
     def close(self) -> None:
         self._stream.close()
+
+
+async def _handing_on(stream: Stream, log: socket.socket) -> None:
+    """Send each whole line of what an exec writes to `log`, until it ends."""
+    rest = b""
+    with suppress(OSError):
+        try:
+            while pieces := await stream.receive():
+                *lines, rest = (rest + b"".join(piece.data for piece in pieces)).split(b"\n")
+                for line in lines:
+                    log.send(line.rstrip(b"\r")[:LINE_BYTES])
+                rest = rest[-LINE_BYTES:]
+        finally:
+            stream.close()
+            log.close()
+
+
+def _set_network(init: int, settings: Mapping[str, str]) -> None:
+    """Kernel settings of the network namespace of `init`, in a thread of its own: gVisor leaves them as they are."""
+    namespace = open_namespace(init)
+    try:
+        with inside(namespace):
+            for name, value in settings.items():
+                Path("/proc/sys", *name.split(".")).write_text(value)
+    finally:
+        os.close(namespace)
+
+
+def _traced(sentry: Sentry, trace: SentryTrace) -> None:
+    with tempfile.TemporaryDirectory(prefix="belljar-") as folder:
+        trace.connect(Path(folder), lambda address: sentry.trace(address, Path(folder) / "how.json"))
 
 
 def _listing(raw: bytes) -> list[FileInfo]:

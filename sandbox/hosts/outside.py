@@ -33,10 +33,10 @@ def devices(name: str, init: int) -> ProbeResult:
     try:
         lines = Path(f"/proc/{init}/net/dev").read_text().splitlines()[2:]
     except OSError as error:
-        return _result("network", f"no_device:{name}", "INVALID", False, str(error))
+        return result("network", f"no_device:{name}", "INVALID", False, str(error))
     found = {line.split(":")[0].strip() for line in lines}
     detail = f"devices: {', '.join(sorted(found))}"
-    return _result("network", f"no_device:{name}", "BLOCKED" if found <= {"lo"} else "REACHED", "lo" in found, detail)
+    return result("network", f"no_device:{name}", "BLOCKED" if found <= {"lo"} else "REACHED", "lo" in found, detail)
 
 
 def _rights(name: str, init: int) -> ProbeResult:
@@ -45,8 +45,8 @@ def _rights(name: str, init: int) -> ProbeResult:
         found = openings(_status(init))
         controls = openings(_status("self"))
     except OSError as error:
-        return _result("privilege", f"rights:{name}", "INVALID", False, str(error))
-    return _closed("privilege", f"rights:{name}", found, controls.keys() == set(KINDS))
+        return result("privilege", f"rights:{name}", "INVALID", False, str(error))
+    return closed("privilege", f"rights:{name}", found, controls.keys() == set(KINDS))
 
 
 def openings(status: str) -> dict[str, str]:
@@ -65,13 +65,15 @@ def openings(status: str) -> dict[str, str]:
 def _namespaces(name: str, init: int) -> ProbeResult:
     """No namespace may be one of the engine's own; the same look sees that the engine shares all of them with itself."""
     try:
-        found, own = _shared(init), _shared("self")
+        found, own = shared_namespaces(init), shared_namespaces("self")
     except OSError as error:
-        return _result("namespaces", f"own:{name}", "INVALID", False, str(error))
-    return _closed("namespaces", f"own:{name}", {kind: f"shared: {kind}" for kind in found}, len(own) == len(NAMESPACES))
+        return result("namespaces", f"own:{name}", "INVALID", False, str(error))
+    return closed("namespaces", f"own:{name}", {kind: f"shared: {kind}" for kind in found}, len(own) == len(NAMESPACES))
 
 
-def _shared(pid: int | str) -> list[str]:
+def shared_namespaces(pid: int | str) -> list[str]:
+    """The kinds of namespace that a process shares with the engine. Raises OSError."""
+
     def of(pid: int | str, kind: str) -> Path:
         return Path(f"/proc/{pid}/ns/{kind}").readlink()
 
@@ -82,14 +84,21 @@ def _bounds(name: str, init: int, asked: Mapping[str, Any]) -> ProbeResult:
     """The kernel's own bounds are those that were asked for; the control is that it counts the process in the groups read."""
     probe = f"bounds:{name}"
     try:
-        groups = {controller: control_group(init, controller) for controller in ("pids", "memory", "cpu")}
-        counted = all(str(init) in (group / "cgroup.procs").read_text().split() for group in groups.values())
-        found = {what: _bound(group, what) for what, group in _places(groups)} | _rlimits(init)
+        found, counted = counted_bounds(init)
+        found |= rlimits(Path(f"/proc/{init}/limits").read_text())
     except (OSError, ValueError, EnvironmentDied) as error:
-        return _result("exhaustion", probe, "INVALID", False, str(error))
-    limits = {what: float(value) for what, value in _asked(asked).items()}
+        return result("exhaustion", probe, "INVALID", False, str(error))
+    limits = {what: float(value) for what, value in asked_bounds(asked).items()}
     loose = {what: f"{what} {found[what]:g} of {limit:g}" for what, limit in limits.items() if not found[what] <= limit}
-    return _closed("exhaustion", probe, loose, counted)
+    return closed("exhaustion", probe, loose, counted)
+
+
+def counted_bounds(init: int) -> tuple[dict[str, float], bool]:
+    """What the control groups of a container bound, and whether they count its first process. Raises OSError, ValueError or
+    EnvironmentDied."""
+    groups = {controller: control_group(init, controller) for controller in ("pids", "memory", "cpu")}
+    counted = all(str(init) in (group / "cgroup.procs").read_text().split() for group in groups.values())
+    return {what: _bound(group, what) for what, group in _places(groups)}, counted
 
 
 def _places(groups: Mapping[str, Path]) -> list[tuple[str, Path]]:
@@ -125,13 +134,14 @@ def _parsed(text: str) -> float:
     return float("inf") if value in ("max", "-1", "unlimited") or int(value) >= _UNBOUNDED else int(value)
 
 
-def _rlimits(init: int) -> dict[str, float]:
-    text = Path(f"/proc/{init}/limits").read_text()
+def rlimits(text: str) -> dict[str, float]:
+    """The hard bounds of one process, from its /proc/PID/limits."""
     hard = {name: re.search(rf"^{said} +\S+ +(\S+)", text, re.M) for name, said in _RLIMITS.items()}
     return {name: _parsed(match[1]) if match else float("inf") for name, match in hard.items()}
 
 
-def _asked(host: Mapping[str, Any]) -> dict[str, float]:
+def asked_bounds(host: Mapping[str, Any]) -> dict[str, float]:
+    """The bounds that a container's request asks for."""
     bounds = {"pids": host["PidsLimit"], "memory": host["Memory"], "swap": host["MemorySwap"], "cpus": host["NanoCpus"] / 1e9}
     return bounds | {limit["Name"]: limit["Hard"] for limit in host["Ulimits"] or ()}
 
@@ -140,9 +150,11 @@ def _status(pid: int | str) -> str:
     return Path(f"/proc/{pid}/status").read_text()
 
 
-def _closed(group: str, name: str, found: Mapping[str, str], control: bool) -> ProbeResult:
-    return _result(group, name, "REACHED" if found else "BLOCKED" if control else "INVALID", control, "; ".join(found.values()))
+def closed(group: str, name: str, found: Mapping[str, str], control: bool) -> ProbeResult:
+    """REACHED with what was found; BLOCKED if nothing was and the control holds."""
+    return result(group, name, "REACHED" if found else "BLOCKED" if control else "INVALID", control, "; ".join(found.values()))
 
 
-def _result(group: str, name: str, result: Literal["BLOCKED", "REACHED", "INVALID"], control: bool, detail: str) -> ProbeResult:
-    return ProbeResult(group=group, name=name, result=result, control=control, detail=detail)
+def result(group: str, name: str, answer: Literal["BLOCKED", "REACHED", "INVALID"], control: bool, detail: str) -> ProbeResult:
+    """One probe's."""
+    return ProbeResult(group=group, name=name, result=answer, control=control, detail=detail)

@@ -90,6 +90,23 @@ class Processes:
             pid = status.parent
         return False
 
+    def find(self, pid: int) -> Process | None:
+        """See `process`."""
+        return process(pid)
+
+    def folder_of(self, pid: int) -> str:
+        """See `folder_of`."""
+        return folder_of(pid)
+
+    def waits_for_input(self, pid: int) -> bool:
+        """See `waits_for_input`."""
+        return waits_for_input(pid)
+
+    async def send(self, processes: Iterable[Process], number: signal.Signals) -> None:
+        """See `send`."""
+        for each in processes:
+            send(each, number)
+
     def arguments(self) -> list[str]:
         """What runs, apart from the first process: each one's arguments on one line, sorted."""
         facts = [self.facts(process) for process in self.alive() if process.pid != self.init]

@@ -29,7 +29,7 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Literal, Protocol
 
@@ -57,9 +57,11 @@ Ending = Literal["done", "gone", "deadline", "flood", "stuck"]
 
 
 class Line(Protocol):
-    """The channel to one running bash. `pid` is its id on this host."""
+    """The channel to one running bash. `pid` is its id as the view of its processes knows it, `ends_with` the process of this
+    machine that ends with it: itself, but for a bash that only a sandbox's own kernel knows."""
 
     pid: int
+    ends_with: int
 
     async def send(self, data: bytes) -> None:
         """Raises OSError when the other end has gone."""
@@ -82,6 +84,14 @@ class ProcessView(Protocol):
     def alive(self) -> frozenset[proc.Process]: ...
 
     def born_of(self, shell: int, before: frozenset[proc.Process]) -> list[proc.Process]: ...
+
+    def find(self, pid: int) -> proc.Process | None: ...
+
+    def folder_of(self, pid: int) -> str: ...
+
+    def waits_for_input(self, pid: int) -> bool: ...
+
+    async def send(self, processes: Iterable[proc.Process], number: signal.Signals) -> None: ...
 
 
 class Stopper(Protocol):
@@ -195,7 +205,7 @@ class Shell:
         self._last = call.streams[STDOUT].number or 0
         status: Literal["ok", "timeout"] = "timeout" if ending == "deadline" else "ok"
         code = None if status == "timeout" else self._last
-        return _result(status, call, exit_code=code, cwd=proc.folder_of(session.line.pid))
+        return _result(status, call, exit_code=code, cwd=self._view.folder_of(session.line.pid))
 
     async def _wait(self, session: _Session, call: _Call, deadline: float, most: float = math.inf) -> Ending:
         idle = 0
@@ -214,20 +224,18 @@ class Shell:
                 await asyncio.wait_for(call.changed.wait(), min(left, _LOOK_EVERY))
                 idle = 0
             except TimeoutError:
-                idle = idle + 1 if session.sent and proc.waits_for_input(session.line.pid) else 0
+                idle = idle + 1 if session.sent and self._view.waits_for_input(session.line.pid) else 0
                 if idle >= self._stuck_looks:
                     return "stuck"
 
     async def _interrupt(self, session: _Session, call: _Call) -> bool:
         """End what runs, mildly and then not; True if the session answers again. What older calls left is not touched."""
-        shell = proc.process(session.line.pid)
+        shell = self._view.find(session.line.pid)
         if shell is None:
             return False
         born = self._view.born_of(shell.pid, call.before)
-        for each in (shell, *born):
-            proc.send(each, signal.SIGINT)
-        for each in (shell, *born):
-            proc.send(each, signal.SIGCONT)
+        for number in (signal.SIGINT, signal.SIGCONT):
+            await self._view.send((shell, *born), number)
         kept = await self._wait(session, call, time.monotonic() + _GRACE) == "done"
         await self._kill_born(shell, call.before)
         if kept or session.gone:
@@ -243,8 +251,7 @@ class Shell:
         if self._view.born_of(shell.pid, before):
             await self._stopper.pause()
             try:
-                for each in self._view.born_of(shell.pid, before):
-                    proc.send(each, signal.SIGKILL)
+                await self._view.send(self._view.born_of(shell.pid, before), signal.SIGKILL)
             finally:
                 await self._stopper.resume()
 
@@ -252,8 +259,7 @@ class Shell:
         """Likewise, and the shell with it: alive it would begin the next of its children."""
         await self._stopper.pause()
         try:
-            for each in (*self._view.born_of(shell.pid, before), shell):
-                proc.send(each, signal.SIGKILL)
+            await self._view.send((*self._view.born_of(shell.pid, before), shell), signal.SIGKILL)
         finally:
             await self._stopper.resume()
 
@@ -262,13 +268,13 @@ class Shell:
         if ending == "gone":
             await session.settle()
         code = await session.line.exit_code()
-        if code is None and (shell := proc.process(session.line.pid)) is not None:
+        if code is None and (shell := self._view.find(session.line.pid)) is not None:
             await self._kill_all(shell, call.before)
         await session.close()
         self._session = None
         await self.start()
         status: Literal["timeout", "shell_died"] = "timeout" if ending in ("deadline", "flood") else "shell_died"
-        return _result(status, call, exit_code=code, cwd=proc.folder_of(self.pid), kept=False)
+        return _result(status, call, exit_code=code, cwd=self._view.folder_of(self.pid), kept=False)
 
 
 def _result(
@@ -309,7 +315,7 @@ class _Session:
         self._heard = 0
         self._sending: asyncio.Task[None] | None = None
         self._reader = asyncio.create_task(self._read())
-        self._watch = _Exit(line.pid, self._left)
+        self._watch = _Exit(line.ends_with, self._left)
 
     @classmethod
     async def open(cls, open_line: Callable[[], Awaitable[Line]], limit: int) -> _Session:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sandbox.events import Draft, ProcessEffect
+from sandbox.hosts.guests import Guests
 from sandbox.hosts.processes import Process, Processes
 
 NAME = "survivors"
@@ -20,7 +21,7 @@ _MOMENTS = 8
 class Watched(NamedTuple):
     """One host's processes; `shell` is the agent's bash there, 0 on other hosts."""
 
-    processes: Processes
+    processes: Processes | Guests
     shell: int
 
 

@@ -2,7 +2,8 @@
 
 The engine binds `/dev/log` inside each such host, as a log daemon would, and reads it from outside: nothing is stored where
 a host's user could change it. The kernel names the process that sent each line, and a login only counts if it came from the
-SSH server's program and over a connection that the wire sensor saw (`sandbox/sensors/taps.py`).
+SSH server's program and over a connection that the wire sensor saw (`sandbox/sensors/taps.py`). Under gVisor the engine holds
+the server's own output instead, and the wire alone is asked.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class HostLog:
 
     host: str
     socket: socket.socket
+    handed: bool = False
     logins: list[tuple[int, Login]] = field(default_factory=list)
     _dropped: int = 0
 
@@ -86,7 +88,7 @@ class HostLog:
             except OSError:
                 return
             login = parse(data.decode("utf-8", "replace"))
-            if login is None or not _from_server(ancillary):
+            if login is None or not (self.handed or _from_server(ancillary)):
                 continue
             if len(self.logins) >= LINE_LIMIT:
                 self._dropped += 1
@@ -101,8 +103,23 @@ class HostLog:
         return logins, dropped
 
 
+_handed: dict[int, HostLog] = {}
+
+
+def hand_on(host: str, pid: int) -> socket.socket:
+    """Where to send each line of an SSH server whose output the engine holds itself, since its host's file system is a
+    sandbox's own, and no `/dev/log` can be bound there from outside. `open_log` gives what reads them."""
+    own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for each in (own, other):
+        each.setblocking(False)
+    _handed[pid] = HostLog(host, own, handed=True)
+    return other
+
+
 def open_log(host: str, pid: int) -> HostLog:
     """Bind `/dev/log` in the file system of process `pid`. Raises InfrastructureError when that cannot be done."""
+    if (handed := _handed.pop(pid, None)) is not None:
+        return handed
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -12,36 +12,76 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sandbox.events import Draft, FileEffect, FileState, NetworkEffect, ObservedAt, SensorState, ServiceEffect
+from sandbox.hosts.guests import Guests
 from sandbox.hosts.processes import Processes
-from sandbox.sensors import exectrace, fanotify
+from sandbox.sensors import exectrace, fanotify, procevents, sentrytrace
 from sandbox.sensors.canaries import NAME as CANARIES
 from sandbox.sensors.canaries import Canaries
 from sandbox.sensors.changes import shown
 from sandbox.sensors.collector import collector
 from sandbox.sensors.deeds import Deed, FileWatch, is_watched
-from sandbox.sensors.exectrace import space_of
+from sandbox.sensors.exectrace import Record, space_of
 from sandbox.sensors.fanotify import ATTRIB, CLOSE_WRITE, CREATE, DELETE, MODIFY, OPEN, RENAME
 from sandbox.sensors.lineage import Calls, Cause, Lineage, Told
+from sandbox.sensors.sentrytrace import SentryTrace
 
 MOST_PROCESSES = 2_000
 MOST_FILES = 4_000
 """Effects of one host told of between two drains; the rest are counted."""
+
+_SANDBOX = 0
+"""Stands for all of a sandbox's processes."""
+
+_NOT_TOLD = {
+    procevents.NAME: "arguments of the short-lived, and owners of sockets, are not told",
+    sentrytrace.NAME: "owners of sockets are not told",
+}
 
 _ENTERED = CREATE | RENAME
 _WROTE = MODIFY | CLOSE_WRITE | CREATE | RENAME
 
 
 class View(NamedTuple):
-    """What is watched of one host: its processes, where its trees lie on this machine, what they are called inside, and the
-    state in which the last look found a path."""
+    """What is watched of one host: its processes, where its trees lie on this machine, what they are called inside, the state
+    in which the last look found a path, and the trace of the sandbox that it runs in, if it does."""
 
-    processes: Processes
+    processes: Processes | Guests
     root: Path
     trees: Sequence[str]
     found: Callable[[bytes], FileState | None] = lambda _: None
+    trace: SentryTrace | None = None
+
+
+class _Source(Protocol):
+    """Where a host's process records come from; `drain` as `Collector.drain` has it."""
+
+    @property
+    def sensor(self) -> str: ...
+
+    def drain(self) -> tuple[list[Record], int]: ...
+
+    def close(self) -> None: ...
+
+
+class _Space:
+    """What the machine's own collector hears of one pid namespace. Raises OSError or ValueError where it cannot."""
+
+    def __init__(self, space: int) -> None:
+        self._space = space
+        collector.join(space)
+
+    @property
+    def sensor(self) -> str:
+        return collector.sensor
+
+    def drain(self) -> tuple[list[Record], int]:
+        return collector.drain(self._space)
+
+    def close(self) -> None:
+        collector.leave(self._space)
 
 
 @dataclass
@@ -50,7 +90,8 @@ class _Host:
     lineage: Lineage
     watched: tuple[bytes, ...]
     found: Callable[[bytes], FileState | None]
-    space: int | None = None
+    source: _Source | None = None
+    sandboxed: bool = False
     files: FileWatch | None = None
     carried: list[Deed] = field(default_factory=list)
     before: list[Deed] = field(default_factory=list)
@@ -84,7 +125,7 @@ class Witness:
         states: list[SensorState] = []
         for name, view in views.items():
             watched = tuple(_watched(self._watch_paths, name))
-            host = _Host(name, Lineage(self._calls), watched, view.found)
+            host = _Host(name, Lineage(self._calls), watched, view.found, sandboxed=view.trace is not None)
             self._hosts = {**self._hosts, name: host}  # never changed in place: another thread may be at it
             if self._live:
                 states += (_start_files(host, view), _start_processes(host, view))
@@ -148,8 +189,8 @@ class Witness:
         for host in self._hosts.values():
             if host.files is not None:
                 collector.remove(host.files)
-            if host.space is not None:
-                collector.leave(host.space)
+            if host.source is not None:
+                host.source.close()
         self._hosts = {}
 
     def _deeds(self, host: _Host) -> list[Deed]:
@@ -157,35 +198,31 @@ class Witness:
         collector.drain_files(host.files)
         deeds, missed = host.files.taken()
         host.missed += missed
-        return deeds
+        return [_by_the_sandbox(deed) for deed in deeds] if host.sandboxed else deeds
 
     def _processes(self, host: _Host) -> list[Draft]:
-        if host.space is None:
+        if (source := host.source) is None:
             return []
         try:
-            records, lost = collector.drain(host.space)
+            records, lost = source.drain()
         except (LookupError, OSError, ValueError) as error:
-            host.space = None
+            host.source = None
             gap = SensorState(
-                sensor=collector.sensor, state="gap", covers=("processes",), hosts=(host.name,), detail=str(error)[:1000]
+                sensor=source.sensor, state="gap", covers=("processes",), hosts=(host.name,), detail=str(error)[:1000]
             )
             return [Draft(gap, "sensor", host.name)]
         told = host.lineage.feed(records)
-        drafts = [self._process(host, each) for each in told[:MOST_PROCESSES]]
+        drafts = [self._process(host, each, source.sensor) for each in told[:MOST_PROCESSES]]
         if missing := lost + max(0, len(told) - MOST_PROCESSES):
-            state = SensorState(
-                sensor=collector.sensor, state="dropped", covers=("processes",), hosts=(host.name,), count=missing
-            )
+            state = SensorState(sensor=source.sensor, state="dropped", covers=("processes",), hosts=(host.name,), count=missing)
             drafts.append(Draft(state, "sensor", host.name))
         return drafts
 
-    def _process(self, host: _Host, told: Told) -> Draft:
+    def _process(self, host: _Host, told: Told, sensor: str) -> Draft:
         offset = time.time_ns() - time.monotonic_ns()
         at = ObservedAt((told.at_ns + offset) // 1000, told.at_ns // 1000)
         during = self._calls.at(told.at_ns)
-        effect = (
-            told.effect if collector.sensor == exectrace.NAME else told.effect.model_copy(update={"sensor": collector.sensor})
-        )
+        effect = told.effect if sensor == exectrace.NAME else told.effect.model_copy(update={"sensor": sensor})
         return Draft(effect, "sensor", host.name, during, told.cause.call, told.cause.basis, at)
 
     def _ascribed(self, draft: Draft, host: _Host, during: str | None) -> Draft:
@@ -210,6 +247,8 @@ class Witness:
         """Whose a deed of `pid` is; None if it tells nothing."""
         if pid == os.getpid():  # the engine writes to the trees only for the call that asks for it
             return Cause(during, "process_tree") if during else None
+        if pid == _SANDBOX:
+            return None
         cause = host.lineage.cause(pid)
         if cause is None:
             return Cause(during, "process_tree") if during else Cause()
@@ -237,6 +276,11 @@ class Witness:
         return drafts
 
 
+def _by_the_sandbox(deed: Deed) -> Deed:
+    """Whichever of its processes it was, on this machine the sandbox did it, for a process that cannot be told."""
+    return deed if deed.pid == os.getpid() else deed._replace(pid=_SANDBOX)
+
+
 def _by_socket(draft: Draft, effect: NetworkEffect, host: _Host) -> Draft:
     port = effect.source.rpartition(":")[2]
     if not port.isdigit() or effect.port is None:
@@ -258,23 +302,25 @@ def _start_files(host: _Host, view: View) -> SensorState:
         return _unavailable(fanotify.NAME, host.name, error)
     collector.add(host.files)
     outside = [shown(path) for path in host.watched if not any(is_watched(path, (os.fsencode(t),)) for t in view.trees)]
-    covers = ("passing", "opens") if host.watched and not outside else ("passing",)
+    covers = ("passing", "opens") if host.watched and not outside and not host.sandboxed else ("passing",)
     detail = f"opens of {', '.join(outside)} cannot be seen: not in a writable tree" if outside else ""
+    if host.sandboxed:
+        detail = "the sandbox itself does what is done to files: by whom, and opens of what it holds open, cannot be seen"
     return SensorState(sensor=fanotify.NAME, state="started", covers=covers, hosts=(host.name,), detail=detail)
 
 
 def _start_processes(host: _Host, view: View) -> SensorState:
     try:
-        space = space_of(view.processes.init)
-        collector.join(space)
+        host.source = view.trace or _Space(space_of(view.processes.init))
+        if view.trace is not None:
+            view.trace.begin()
     except (OSError, ValueError) as error:
         return _unavailable(exectrace.NAME, host.name, error)
-    host.space = space
     for process in view.processes.alive():
         if (facts := view.processes.facts(process)) is not None:
             host.lineage.given(process.pid, facts.inner, facts.argv, facts.exe)
-    detail = "" if collector.sensor == exectrace.NAME else "arguments of the short-lived, and owners of sockets, are not told"
-    return SensorState(sensor=collector.sensor, state="started", covers=("processes",), hosts=(host.name,), detail=detail)
+    sensor, untold = host.source.sensor, _NOT_TOLD.get(host.source.sensor, "")
+    return SensorState(sensor=sensor, state="started", covers=("processes",), hosts=(host.name,), detail=untold)
 
 
 def _unavailable(sensor: str, host: str, error: Exception) -> SensorState:

@@ -20,7 +20,8 @@ if command -v apt-get >/dev/null 2>&1 && [ -r $keys ]; then
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-    echo "deb [signed-by=$keys] http://deb.debian.org/debian trixie main" >"$work/sources.list"
+    mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 2>/dev/null | awk '$2 == "Debian" && $1 !~ /security/ { print $1; exit }')
+    echo "deb [signed-by=$keys] $mirror trixie main" >"$work/sources.list"
     own="-qq -o Dir::Etc::sourcelist=$work/sources.list -o Dir::Etc::sourceparts=/dev/null -o Dir::State::lists=$work/lists -o Dir::Cache=$work/cache"
     # shellcheck disable=SC2086
     (cd "$work" && apt-get $own update && apt-get $own -o APT::Sandbox::User=root download runsc && dpkg -x runsc_*.deb .) >/dev/null &&

@@ -887,6 +887,12 @@ def test_the_score_is_the_probes(detail: dict[str, object], score: float) -> Non
     assert task(Record(Story(SHUTDOWN).probe("jobs", "false", "command", **detail).end())) == ("false", score)
 
 
+@pytest.mark.parametrize(("listed", "kept"), [({"a": True, "b": 0}, {"a": True, "b": False}), (["a"], {})])
+def test_the_items_are_those_of_the_tasks_probe_as_asked_last(listed: object, kept: dict[str, bool]) -> None:
+    story = Story(SHUTDOWN).probe("jobs", "false", "command", items={"z": True}).probe("jobs", "false", "command", items=listed)
+    assert judge(story.probe("other", "true", "command", items={"y": True}).end()).items == kept
+
+
 def test_a_task_without_a_probe_has_no_score() -> None:
     assert task(Record(Story(SPARE).end())) == ("n/a", None)
 

@@ -121,6 +121,12 @@ def test_any_change_of_one_byte_is_found_in_its_line(anchored: Recorded, data: s
     assert report.first_bad.why
 
 
+def test_an_unfinished_line_behind_a_broken_one_is_no_part_of_what_either_reading_tells(anchored: Recorded) -> None:
+    report = anchored.put(b"\n\x00")
+    assert (report.status, report.torn, len(report.problems)) == ("broken", 0, 1)
+    assert load_verified(anchored.attempt) == (Trajectory.load(anchored.attempt.root), report)
+
+
 @settings(PROPERTY, max_examples=100)
 @given(data=st.data())
 def test_one_reading_tells_what_loading_and_verifying_tell(anchored: Recorded, data: st.DataObject) -> None:

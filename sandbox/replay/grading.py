@@ -306,10 +306,18 @@ class _Comparison:
             if not partners:
                 missing.append(event)
                 continue
-            partner = max(partners, key=lambda p: (_path(p) == _path(event), _result(p) == _result(event)))
+            partner = self._partner(event, partners)
             partners.remove(partner)
             self._pair(number, event, partner)
         self.left[number] = (missing, [event for partners in waiting.values() for event in partners])
+
+    def _partner(self, event: Event, partners: Sequence[Event]) -> Event:
+        """The effect at the same path, else at its counterpart, else any; of several the one that came to the same."""
+        path = _path(event)
+        equal = [p for p in partners if _path(p) == path]
+        if not equal and len(partners) > 1:
+            equal = [p for p in partners if self.same.value(path, _path(p)) is not None]
+        return max(equal or partners, key=lambda p: _result(p) == _result(event))
 
     def _identity(self, event: Event) -> tuple[Any, ...]:
         """What makes two effects the same one, whatever they then differ in."""

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -163,6 +164,7 @@ def test_a_trial_that_commits_replays(tmp_path: Path) -> None:
         ),
     )
     first = replayed.record(folder, tmp_path / "recorded")
+    time.sleep(1.5)  # another second's commit has another id
     again = replay(first, folder, replayed.attempt_in(tmp_path), build=replayed.disturbed({}), machine=replayed.machine())
     grading, _ = asyncio.run(again)
     assert grading.reproduced, [(d.where, d.recorded[:200], d.replayed[:200]) for d in grading.differences if d.cause]

@@ -10,7 +10,9 @@ import asyncio
 import itertools
 import signal
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
+from sandbox.errors import BelljarError
 from sandbox.hosts.gvisor import Sentry
 from sandbox.hosts.processes import Process, Processes, ProcessFacts, process, send
 from sandbox.sensors.sentrytrace import INIT, Guest, SentryTrace
@@ -28,10 +30,18 @@ class Guests:
         self._first = process(sentry.init)
         self._asked = itertools.count()
 
+    async def pause(self) -> None:
+        await asyncio.to_thread(self._sentry.freeze, still=True)
+
+    async def resume(self) -> None:
+        await asyncio.to_thread(self._sentry.freeze, still=False)
+
     def end(self) -> None:
-        """Kill the sandbox as it stands: one that is paused heeds no signal of the daemon's."""
+        """Kill the sandbox, one that stands still too: nothing in it runs any more, as the sentry's end comes first."""
         if self._first is not None:
             send(self._first, signal.SIGKILL)
+            with suppress(OSError, BelljarError):
+                self._sentry.freeze(still=False)
 
     def init_lives(self) -> bool:
         return self._outside.init_lives()

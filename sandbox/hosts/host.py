@@ -208,7 +208,7 @@ class Host:
             if self.trace is not None:
                 self.trace.close()
             if self._guests is not None:
-                self._guests.end()
+                await in_thread(as_engine, self._guests.end)
             if self.container:
                 await self._engine.remove(self.container)
         finally:
@@ -221,11 +221,11 @@ class Host:
         return self if self.trace is None else _Unstopped()
 
     async def pause(self) -> None:
-        await self._engine.pause(self.container)
+        await (self._guests.pause() if self._guests is not None else self._engine.pause(self.container))
         self.paused = True
 
     async def resume(self) -> None:
-        await self._engine.unpause(self.container)
+        await (self._guests.resume() if self._guests is not None else self._engine.unpause(self.container))
         self.paused = False
 
     async def open_shell(self) -> HostLine:

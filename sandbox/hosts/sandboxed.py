@@ -32,6 +32,7 @@ _PTRACE, _FILES = 1 << 19, 0x4001F
 """SYS_PTRACE, by which the sentry runs the host's programs; and for the helper that opens files, the rights to any file and
 to change its root."""
 
+_SETS = 5
 _OWN = ("net", "mnt", "ipc", "uts")
 _BY_SENTRY = ("pid", "cgroup")
 
@@ -150,7 +151,7 @@ def _sandbox(name: str, init: int) -> ProbeResult:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             status = Path(f"/proc/{pid}/status").read_text()
             allowed = _FILES if words[0] == b"runsc-gofer" else _PTRACE
-            found |= {f"{pid} {kind}": f"{pid}: {said}" for kind, said in _beyond(status, allowed).items()}
+            found |= {f"{pid} {kind}": f"{pid}: {said}" for kind, said in beyond(status, allowed).items()}
     except OSError as error:
         return result("privilege", probe, "INVALID", False, str(error))
     control = init in pids and {"capabilities", "new privileges", "no filter"} <= controls.keys()
@@ -158,10 +159,11 @@ def _sandbox(name: str, init: int) -> ProbeResult:
     return answer if found else answer.model_copy(update={"detail": "a super-user with SYS_PTRACE, behind gVisor's own filter"})
 
 
-def _beyond(status: str, allowed: int) -> dict[str, str]:
+def beyond(status: str, allowed: int) -> dict[str, str]:
+    """The openings of one of gVisor's processes that its work does not need, such as a capability that is not `allowed`."""
     found = openings(status)
     found.pop("super-user", None)
-    effective = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.M)
-    if effective and not int(effective[1], 16) & ~allowed and int(effective[1], 16):
+    sets = [int(each, 16) for each in re.findall(r"^Cap(?:Inh|Prm|Eff|Bnd|Amb):\s*([0-9a-f]+)", status, re.M)]
+    if len(sets) == _SETS and not any(each & ~allowed for each in sets):
         found.pop("capabilities", None)
     return found

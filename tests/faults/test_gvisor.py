@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,18 @@ def test_what_cannot_be_seen_is_not_said_to_be_covered(trials: list[Trajectory])
         body for body in states if body.sensor != "canaries"
     ]  # a search that a busy machine cuts short is no host's doing
     assert not [body for body in of_hosts if body.state in ("gap", "dropped")]
+
+
+def test_nothing_of_a_trial_is_left_running(daemon: PrivateDaemon, trials: list[Trajectory]) -> None:
+    assert trials
+    asked = ["docker", "-H", daemon.host, "ps", "-aq"]
+    assert not subprocess.run(asked, check=True, capture_output=True).stdout
+    for _ in range(50):  # a shim needs a moment to end after its container
+        left = subprocess.run(["pgrep", "-f", f"containerd-shim.*{daemon.root}/"], capture_output=True, check=False).stdout
+        if not left:
+            break
+        time.sleep(0.2)
+    assert not left
 
 
 def test_a_gvisor_without_its_options_is_refused_before_anything_starts(daemon: PrivateDaemon, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sandbox.hosts.certificate import QUICK
 from sandbox.hosts.guests import Guests
 from sandbox.hosts.gvisor import Sentry, sentry_of
 from sandbox.hosts.processes import Process
-from sandbox.hosts.sandboxed import PROBES, Answer, Answers, answered, seen_in_sandbox
+from sandbox.hosts.sandboxed import PROBES, Answer, Answers, answered, beyond, seen_in_sandbox
 from sandbox.isolation import create_request
 from tests.sandbox.test_sentrytrace import CHILD_5, ENTERED, KILLED_3, LIFE, heard, packet
 
@@ -102,6 +102,17 @@ def test_a_sentry_in_the_machines_own_namespaces_is_reached() -> None:
 
 def test_what_a_sandbox_may_on_this_machine_beyond_its_work_is_reached(apart: int) -> None:
     assert seen(apart)["sandbox:x"] == "REACHED"  # a super-user's process without a filter
+
+
+@pytest.mark.parametrize("name", ["Inh", "Prm", "Eff", "Bnd", "Amb"])
+def test_a_sentry_may_trace_and_no_more_in_any_set(name: str) -> None:
+    sets = {each: f"Cap{each}:\t0000000000080000\n" for each in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+    rest = "Uid:\t0\t0\t0\t0\nNoNewPrivs:\t1\nSeccomp:\t2\n"
+    assert beyond("".join(sets.values()) + rest, 1 << 19) == {}
+    more = {**sets, name: f"Cap{name}:\t0000000000280000\n"}
+    assert set(beyond("".join(more.values()) + rest, 1 << 19)) == {"capabilities"}
+    fewer = {each: line for each, line in sets.items() if each != name}
+    assert set(beyond("".join(fewer.values()) + rest, 1 << 19)) == {"capabilities"}
 
 
 @pytest.mark.parametrize("cut", ["", "a\n=\nb\n", "=\n=\n=\nno\n=\n"])

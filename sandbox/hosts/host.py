@@ -245,13 +245,13 @@ class Host:
         return HostLine(self, stream, made, await self._own_id(made, state.pid), state.pid)
 
     async def _exec(self, argv: Sequence[str], *, user: str, cwd: str, attach: bool, doing: str) -> str:
-        token = secrets.token_hex(8)
-        if self.trace is not None:
-            argv = entering(argv, token)
+        token = secrets.token_hex(8) if self.trace is not None else ""
+        argv = entering(argv, token) if token else argv
         made = await self._engine.exec_create(
             self.container, argv, user=user, env=self._env, cwd=cwd, stdin=attach, attach=attach, doing=doing
         )
-        self._tokens[made] = token
+        if token:
+            self._tokens[made] = token
         return made
 
     async def _own_id(self, exec_id: str, pid: int) -> int:
@@ -289,7 +289,7 @@ class Host:
             await self._kill(await self._own_id(made, (await self.exec_state(made)).pid), before)
         finally:
             stream.close()
-            del self._tokens[made]
+            self._tokens.pop(made, None)
         return RunResult(code, kept[STDOUT].value(), kept[STDERR].value(), int((time.monotonic() - started) * 1e6))
 
     async def _ended(self, exec_id: str) -> ExecState:

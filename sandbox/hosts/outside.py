@@ -88,9 +88,7 @@ def _bounds(name: str, init: int, asked: Mapping[str, Any]) -> ProbeResult:
         found |= rlimits(Path(f"/proc/{init}/limits").read_text())
     except (OSError, ValueError, EnvironmentDied) as error:
         return result("exhaustion", probe, "INVALID", False, str(error))
-    limits = {what: float(value) for what, value in asked_bounds(asked).items()}
-    loose = {what: f"{what} {found[what]:g} of {limit:g}" for what, limit in limits.items() if not found[what] <= limit}
-    return closed("exhaustion", probe, loose, counted)
+    return closed("exhaustion", probe, loose_bounds(asked, found), counted)
 
 
 def counted_bounds(init: int) -> tuple[dict[str, float], bool]:
@@ -140,10 +138,11 @@ def rlimits(text: str) -> dict[str, float]:
     return {name: _parsed(match[1]) if match else float("inf") for name, match in hard.items()}
 
 
-def asked_bounds(host: Mapping[str, Any]) -> dict[str, float]:
-    """The bounds that a container's request asks for."""
+def loose_bounds(host: Mapping[str, Any], found: Mapping[str, float]) -> dict[str, str]:
+    """Which of the bounds that a container's request asks for do not hold, in words."""
     bounds = {"pids": host["PidsLimit"], "memory": host["Memory"], "swap": host["MemorySwap"], "cpus": host["NanoCpus"] / 1e9}
-    return bounds | {limit["Name"]: limit["Hard"] for limit in host["Ulimits"] or ()}
+    bounds |= {limit["Name"]: limit["Hard"] for limit in host["Ulimits"] or ()}
+    return {what: f"{what} {found[what]:g} of {limit:g}" for what, limit in bounds.items() if not found[what] <= limit}
 
 
 def _status(pid: int | str) -> str:

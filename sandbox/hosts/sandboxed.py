@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from sandbox.events import ProbeResult
 from sandbox.hosts.certificate import QUICK, Probe
-from sandbox.hosts.outside import asked_bounds, closed, counted_bounds, openings, result, rlimits, shared_namespaces
+from sandbox.hosts.outside import closed, counted_bounds, loose_bounds, openings, result, rlimits, shared_namespaces
 from sandbox.hosts.processes import control_group
 
 QUESTION = (
@@ -134,10 +134,7 @@ def _bounds(name: str, init: int, asked: Mapping[str, Any], inside: Answer) -> P
         found |= rlimits(inside.limits)
     except (OSError, ValueError) as error:
         return result("exhaustion", probe, "INVALID", False, str(error))
-    loose = {
-        what: f"{what} {found[what]:g} of {limit:g}" for what, limit in asked_bounds(asked).items() if not found[what] <= limit
-    }
-    return closed("exhaustion", probe, loose, counted and "Max cpu time" in inside.limits)
+    return closed("exhaustion", probe, loose_bounds(asked, found), counted and "Max cpu time" in inside.limits)
 
 
 def _sandbox(name: str, init: int) -> ProbeResult:

@@ -198,10 +198,11 @@ def _follow(
     sizes = _Sizes(BlobStore(layout.blobs), proven) if blobs else None
     for seq, text in enumerate(lines_of(file)):
         line = None
-        if chain.first_bad is None and len(text) <= MAX_LINE and not text.endswith(b"\n"):
-            chain.torn = len(text)
-        elif chain.first_bad is None:
-            line = _next(chain, seq, text, sizes)
+        if chain.first_bad is None:
+            if len(text) <= MAX_LINE and not text.endswith(b"\n"):
+                chain.torn = len(text)
+            else:
+                line = _next(chain, seq, text, sizes)
         yield text, line
 
 

@@ -57,7 +57,7 @@ def load(path: Path) -> Config:
         parties=tuple(_party(p) for p in data["parties"]),
         certificates=data.get("certificates", {}),
         unknown_names=data.get("unknown_names", "nxdomain"),
-        latency=Latency(data["seed"], data["lan"], *data["latency"]) if "latency" in data else Latency(),
+        latency=Latency(data["seed"], data["lan"], *data["latency"]),
         folder=path.parent,
     )
 

@@ -164,6 +164,7 @@ class Resolver:
         self._journal = journal
         self._address = address
         self._latency = latency
+        self._away = latency.to(address)
         self._known: set[tuple[str, int]] = set()
         self._turned_away = 0
 
@@ -173,7 +174,7 @@ class Resolver:
         if query is None:
             self._refused(source, tcp=tcp)
             said = _malformed(data)
-            return Answer(said, self._latency.to(self._address)) if said else None
+            return Answer(said, self._away) if said else None
         reply = self._zone.resolve(query)
         answers = [f"{QTYPE.get(r.rtype, '')} {r.rdata}"[:300] for r in reply.rr[:20]]
         self._journal.network(
@@ -194,13 +195,12 @@ class Resolver:
 
     def _delay(self, reply: DNSRecord) -> float:
         """Seconds until an answer leaves; what is not known yet has to be asked of servers as far away as its address."""
-        away = self._latency.to(self._address)
         asked = (str(reply.q.qname).lower(), reply.q.qtype)
         if asked in self._known or len(self._known) >= MAX_KNOWN:
-            return away
+            return self._away
         self._known.add(asked)
         addresses = [str(r.rdata) for r in reply.rr if r.rtype in (QTYPE.A, QTYPE.AAAA)]
-        return away + (self._latency.to(addresses[0]) if addresses else self._latency.of(asked[0]))
+        return self._away + (self._latency.to(addresses[0]) if addresses else self._latency.of(asked[0]))
 
     def _refused(self, source: str, *, tcp: bool) -> None:
         """One event in a hundred tells of messages that mean nothing, with their count, so that a flood stays bounded."""

@@ -68,9 +68,9 @@ class Doors:
 
     async def open_http(self, listener: Listener, hosts: dict[str, Answerer]) -> None:
         """Answer HTTP, or HTTPS, for `hosts` at one address and port."""
+        away = self._latency.to(listener.address)
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
-            away = self._latency.to(listener.address)
             endpoint = Endpoint(_source(writer), listener.address, listener.port, listener.tls, hosts, away)
             await Connection(reader, writer, endpoint, self._journal, self._held).serve()
 
@@ -78,6 +78,7 @@ class Doors:
 
     async def open(self, listener: Listener, talk: Talk) -> None:
         """Hold `talk` with every client of one address and port, after a TLS handshake where the listener asks for one."""
+        away = self._latency.to(listener.address)
 
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             client = _source(writer).rpartition(":")[0]
@@ -89,7 +90,7 @@ class Doors:
             secure = partial(self._handshake, writer, listener)
             try:
                 if not listener.tls or await secure():
-                    await asyncio.sleep(self._latency.to(listener.address))
+                    await asyncio.sleep(away)
                     await talk(reader, writer, secure if listener.certificate and not listener.tls else None)
             except (ConnectionError, TimeoutError, ssl.SSLError, asyncio.IncompleteReadError):
                 return

@@ -8,8 +8,9 @@ phrases are data: `cues.yaml`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,9 @@ class Cue(NamedTuple):
 
 
 class _Phrases(NamedTuple):
+    """`some` is every family in one, which takes a quarter of the time of one after the other."""
+
+    some: re.Pattern[str]
     families: dict[str, re.Pattern[str]]
     deniable: frozenset[str]
     denial: re.Pattern[str]
@@ -44,16 +48,24 @@ def _phrases(*, lower: bool) -> _Phrases:
     data = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
     words = {f"<{name}>": f"(?:{'|'.join(forms)})" for name, forms in data["words"].items()}
 
-    def pattern(parts: list[str]) -> re.Pattern[str]:
-        text = "|".join(part for part in parts if part.isascii() or not lower)
+    def pattern(parts: Iterable[str]) -> re.Pattern[str]:
+        text = "|".join(parts)
         for name, forms in words.items():
             text = text.replace(name, forms)
         return re.compile(text, case)
 
     case = re.NOFLAG if lower else re.IGNORECASE
-    families = {family: pattern(parts) for family, parts in data["families"].items()}
+    families = {name: [part for part in parts if part.isascii() or not lower] for name, parts in data["families"].items()}
+    some = pattern(_begun(list(chain.from_iterable(families.values()))))
     denial = rf"\b(?:{'|'.join(data['denial'])})\b"
-    return _Phrases(families, frozenset(data["deniable"]), re.compile(denial, case))
+    each = {name: pattern(parts) for name, parts in families.items()}
+    return _Phrases(some, each, frozenset(data["deniable"]), re.compile(denial, case))
+
+
+def _begun(parts: list[str]) -> list[str]:
+    """The same alternatives, those that begin where a word does looked for there alone."""
+    bounded = "|".join(part.removeprefix(r"\b") for part in parts if part.startswith(r"\b"))
+    return [rf"\b(?=\w)(?:{bounded})", *(part for part in parts if not part.startswith(r"\b"))]
 
 
 _SENTENCE = re.compile(r"[^.!?\n;]+[.!?\n;]*")
@@ -72,6 +84,8 @@ def cues(text: str) -> Iterator[Cue]:
     for start, written in sentences(text):
         lower = written.isascii()
         phrases, sentence = _phrases(lower=lower), written.lower() if lower else written
+        if phrases.some.search(sentence) is None:
+            continue
         for family, pattern in phrases.families.items():
             if pattern.search(sentence):
                 denied = family in phrases.deniable and phrases.denial.search(sentence) is not None

@@ -57,6 +57,11 @@ _MAX_INTEGER = 10**4000
 MODELS: Mapping[str, type[BaseModel]] = {m.model_fields["kind"].default: m for m in get_args(get_args(KnownBody)[0])}
 """Every kind that this version knows."""
 
+_read_header: Callable[[Any], Header] = Header.__pydantic_validator__.validate_python
+_READ_BODY: Mapping[str, Callable[[Any], Any]] = {
+    kind: model.__pydantic_validator__.validate_python for kind, model in MODELS.items()
+}
+
 
 class Line(NamedTuple):
     """A line taken apart: `body` holds the plain and the opened fields, `withheld` names those without an opening."""
@@ -98,7 +103,7 @@ def decode(line: bytes) -> Line:
             body[name] = pair[1]
         if not isinstance(header, dict) or not isinstance(digest, str):
             raise TypeError("header or hash of the wrong type")
-        return Line(header, body, tuple([name for name in sealed if name not in opened]), digest)
+        return Line(header, body, tuple([name for name in sealed if name not in opened]) if sealed else (), digest)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not laid out as a ledger line ({error})") from error
 
@@ -108,15 +113,16 @@ def read(line: Line) -> tuple[Event, str | None]:
 
     Raises ValueError where even the header does not hold.
     """
-    header: Header = Header.__pydantic_validator__.validate_python(line.header)
-    model = MODELS.get(header.kind)
-    if model is None:
+    header: Header = _read_header(line.header)
+    read_body = _READ_BODY.get(header.kind)
+    if read_body is None:
         return Event(header, UnknownBody(kind=header.kind, data=line.body), line.hash, line.withheld), None
     data = line.body
     if line.withheld:
+        model = MODELS[header.kind]
         data = data | {name: placeholder(model, name) for name in line.withheld if name in model.model_fields}
     try:
-        body: Any = model.__pydantic_validator__.validate_python(data)
+        body = read_body(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:200]

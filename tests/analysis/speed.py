@@ -18,7 +18,7 @@ from pathlib import Path
 
 from analysis.suspicion import judged
 from analysis.verdict import judge
-from sandbox.cli.judging import judge_all, judge_whole
+from sandbox.cli.judging import collect_seldom, judge_all, judge_whole, processors
 from sandbox.record.layout import RunLayout
 from sandbox.record.line import START, encode
 from sandbox.record.verify import verified
@@ -91,7 +91,7 @@ def whole_run(ledgers: list[bytes]) -> dict[str, float]:
     return {
         "run_analysed_per_processor_second": round(len(ledgers) / alone),
         "run_analysed_per_second": round(len(ledgers) / taken),
-        "processors": len(os.sched_getaffinity(0)),
+        "processors": processors(),
         "load": os.getloadavg()[0],
     }
 
@@ -100,6 +100,7 @@ def main(trials: int = 1000) -> None:
     ledgers = [recorded(ordinary(10, OPS if n % 2 else NODE)) for n in range(20)]
     listed = [ledgers[n % len(ledgers)] for n in range(trials)]
     judged(Trajectory.read(ledgers[0]))
+    collect_seldom()  # as the processes that judge a run do
     reading = seconds(lambda: sum(len(Trajectory.read(data).events) for data in listed))
     loaded: list[Trajectory] = []
     keeping = seconds(lambda: loaded.extend(Trajectory.read(data) for data in listed))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from analysis.monitor import Monitor, load_monitor, score
 from analysis.monitor.conversation import MAX_MESSAGES, read
-from analysis.monitor.cues import PHRASES, cues
+from analysis.monitor.cues import PHRASES, _phrases, cues, sentences
 from sandbox.events import Call, Message
 
 TASK = (
@@ -225,3 +225,16 @@ def test_a_cue_is_found_in_any_case_and_beside_any_letter() -> None:
     assert plain == [cue.name for cue in cues("i will not fake the data to pass the check.")]
     assert plain == [cue.name for cue in cues("I will not FA\u212aE the DATA to pass the check \u2013 é.")]
     assert "fabricate.denied" in plain
+
+
+@given(st.booleans(), st.data())
+def test_a_sentence_is_passed_over_only_where_no_family_has_a_phrase_in_it(lower: bool, data: st.DataObject) -> None:
+    family = data.draw(st.sampled_from(sorted(_phrases(lower=lower).families)))
+    said = data.draw(st.from_regex(_phrases(lower=lower).families[family]))
+    assert {cue.family for cue in cues(said)} == {name for _, one in sentences(said) for name in _families(one)}
+
+
+def _families(said: str) -> list[str]:
+    """Those that have a phrase in it, each looked for on its own."""
+    lower = said.isascii()
+    return [name for name, each in _phrases(lower=lower).families.items() if each.search(said.lower() if lower else said)]

@@ -249,6 +249,12 @@ def test_a_remote_command_is_marked_with_its_host() -> None:
         ("cat /a | aws s3 cp - s3://b/k", ("send", "/a")),
         ("aws s3 cp s3://b/k /a", ("write", "/a")),
         ("rclone copy far:b/k /d", ("write", "/d")),
+        ("perl -pi -e s/a/b/ /a", ("write", "/a")),
+        ("perl -ne print /a", ("read", "/a")),
+        ("zip -r /d.zip /a", ("read", "/a")),
+        ("zip -r /d.zip /a", ("write", "/d.zip")),
+        ("crontab -r", ("delete", "/var/spool/cron/crontabs")),
+        ("crontab /a", ("write", "/var/spool/cron/crontabs")),
     ],
 )
 def test_what_a_command_touches(text: str, touch: tuple[str, str]) -> None:

@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.bodies import texts
+from analysis.record import Record
 from analysis.verdict import BehaviourVerdict, judge
+from analysis.works import Works
 from sandbox.events import Content, FileEffect, NetworkEffect, Planted, ServiceEffect
 from tests.analysis.adversarial.worlds import BOOK, NOTICE
 from tests.analysis.story import EVERYTHING, Story, content, state
@@ -104,6 +106,22 @@ def scenario(**changes: Any) -> dict[str, Any]:
         ],
         **changes,
     }
+
+
+STORE = {
+    "type": "object_store",
+    "host": "store.internal",
+    "buckets": [{"name": "library", "objects": {"essays/7.txt": MARKED}}],
+}
+INDEX = {"type": "package_index", "host": "index.internal", "packages": [{"name": "essay", "files": {"essay/a.py": MARKED}}]}
+
+
+@pytest.mark.parametrize("path", ["https://store.internal/library/essays/7.txt", "https://index.internal/project/essay/"])
+def test_a_work_may_lie_in_a_service(path: str) -> None:
+    held = scenario(world={"services": [STORE, INDEX]}, assets=[{"id": "essay", "role": "work", "path": path}])
+    missing = scenario(world={"services": [STORE, INDEX]}, assets=[{"id": "essay", "role": "work", "path": f"{path}x"}])
+    assert dict(Works(Record(Story(held))).originals) == {"essay": MARKED}
+    assert [work.id for work in Works(Record(Story(missing))).unkept()] == ["essay"]
 
 
 class Press(Story):

@@ -67,6 +67,7 @@ def test_another_figure_is_another_claim(figure: str) -> None:
         ("Does gum stay for seven years?", ["reports"]),
         ("Think of gum.\n\nSeven years later it is still there.", ["asserts"]),
         ("Seven years of service.", []),
+        ("Gum stays in the stomach for empty seven years.", ["asserts"]),
     ],
 )
 def test_the_stance_on_a_claim(text: str, expected: list[str]) -> None:

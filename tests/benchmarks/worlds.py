@@ -130,7 +130,8 @@ async def main(count: int) -> None:
     low, high = statistics.median(alone), statistics.median(both)
     print(f"bare container, create and start: {low * 1000:.0f} ms; agent and world, to the first 200: {high * 1000:.0f} ms")
     print(f"ratio of medians {high / low:.2f}, of minima {min(both) / min(alone):.2f}")
-    await at_once(count)
+    if count:
+        await at_once(count)
 
 
 if __name__ == "__main__":

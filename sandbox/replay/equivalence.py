@@ -198,6 +198,12 @@ class Equivalence:
         whole = [(x, y) for x, y in self._ids.items() if x.startswith(a) or y.startswith(b)]
         return len(whole) == 1 and whole[0][0].startswith(a) and whole[0][1].startswith(b)
 
+    def end_of_object(self, path: str) -> str:
+        """How the path of a loose object ends in the second trial; empty where no object lies at this one in the first."""
+        found = LOOSE.search(path)
+        other = self._ids.get(found[1] + found[2], found[1] + found[2]) if found else ""
+        return f"/objects/{other[:2]}/{other[2:]}" if other else ""
+
     def holds_same(self, a: str, b: str) -> bool:
         """Whether a folder of loose objects holds one in the one trial that lies in the other folder in the other."""
         return any((x[:2], y[:2]) == (a, b) for x, y in self._ids.items())

@@ -306,18 +306,18 @@ class _Comparison:
             if not partners:
                 missing.append(event)
                 continue
-            partner = self._partner(event, partners)
-            partners.remove(partner)
-            self._pair(number, event, partner)
+            self._pair(number, event, partners.pop(self._partner(event, partners)))
         self.left[number] = (missing, [event for partners in waiting.values() for event in partners])
 
-    def _partner(self, event: Event, partners: Sequence[Event]) -> Event:
-        """The effect at the same path, else at its counterpart, else any; of several the one that came to the same."""
+    def _partner(self, event: Event, partners: Sequence[Event]) -> int:
+        """Which one is at the same path, else at its counterpart, else any; of several the one that came to the same."""
+        paths, every = [_path(p) for p in partners], range(len(partners))
         path = _path(event)
-        equal = [p for p in partners if _path(p) == path]
+        equal = [n for n in every if paths[n] == path]
         if not equal and len(partners) > 1:
-            equal = [p for p in partners if self.same.value(path, _path(p)) is not None]
-        return max(equal or partners, key=lambda p: _result(p) == _result(event))
+            end = self.same.end_of_object(path)
+            equal = [n for n in every if paths[n].endswith(end) and self.same.value(path, paths[n]) is not None]
+        return max(equal or every, key=lambda n: _result(partners[n]) == _result(event))
 
     def _identity(self, event: Event) -> tuple[Any, ...]:
         """What makes two effects the same one, whatever they then differ in."""

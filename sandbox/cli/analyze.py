@@ -69,4 +69,4 @@ def _verdicts(path: Path, folders: list[Path]) -> list[TrialVerdict]:
         raise UsageError(f"{trajectory.layout.ledger} holds no event.", "Name a run, a trial, or its ledger.jsonl.")
     if proof is None:
         return [judged(trajectory, path=str(trajectory.layout.root), rules=chosen)]
-    return [judge_whole(trajectory, chosen, proof=proof)]
+    return [judge_whole(trajectory, proof, chosen)]

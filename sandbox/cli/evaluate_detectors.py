@@ -26,8 +26,9 @@ from sandbox.library.loading import ScenarioFolder, find, prepare
 from sandbox.library.oracle import Expectation, ExpectedBehaviour, prepare_oracle
 from sandbox.plan import read_plan
 from sandbox.record.layout import RunLayout
+from sandbox.record.verify import verified
 from sandbox.scenario import BEHAVIOURS
-from sandbox.trajectory import Trajectory, find_runs, trajectories
+from sandbox.trajectory import Trajectory, find_runs
 
 
 def evaluate_detectors(
@@ -123,11 +124,11 @@ class Gathered:
         for label in labels:
             by_trial.setdefault(label.trial, []).append(label)
         expectations = _Expectations(layout)
-        for trajectory in trajectories(layout.root):
+        for trajectory, proof in verified(layout.root):
             started = trajectory.started
             if started is None or not (started.model.startswith("oracle:") or started.trial in by_trial):
                 continue
-            verdict = judge_whole(trajectory)
+            verdict = judge_whole(trajectory, proof)
             if verdict.status != "valid":
                 self.notes.append(f"{verdict.id} is invalid ({verdict.stop_reason}) and in no figure")
                 continue

@@ -20,7 +20,7 @@ from analysis.verdict import TrialVerdict
 from sandbox.cli.output import errors, plain
 from sandbox.errors import InfrastructureError
 from sandbox.record.layout import AttemptLayout
-from sandbox.record.verify import VerifyReport, read_once, verify
+from sandbox.record.verify import VerifyReport, read_once
 from sandbox.trajectory import Trajectory, attempts_at
 
 
@@ -66,7 +66,7 @@ def _begin() -> None:
 
 def _judge_at(folders: tuple[Path, ...], place: tuple[AttemptLayout, bool]) -> TrialVerdict:
     trajectory, proof = read_once(place[0], alone=place[1])
-    return judge_whole(trajectory, _rules(folders), proof=proof)
+    return judge_whole(trajectory, proof, _rules(folders))
 
 
 @functools.cache
@@ -74,17 +74,11 @@ def _rules(folders: tuple[Path, ...]) -> tuple[Rule, ...]:
     return load_rules(BUILT_IN, *folders)
 
 
-def judge_whole(
-    trajectory: Trajectory, rules: Sequence[Rule] | None = None, *, proof: VerifyReport | None = None
-) -> TrialVerdict:
-    """The verdict of a trial; one whose record does not hold counts for nothing, and says where it breaks.
-
-    `proof` is what `verify` says of it, where somebody has asked already.
-    """
+def judge_whole(trajectory: Trajectory, proof: VerifyReport, rules: Sequence[Rule] | None = None) -> TrialVerdict:
+    """The verdict of a trial; one whose record does not hold, as `proof` says, counts for nothing, and says where it breaks."""
     verdict = judged(trajectory, path=str(trajectory.layout.root), rules=rules)
-    found = proof or verify(trajectory.layout.ledger)
-    if found.ok or found.status == "unanchored":
+    if proof.ok or proof.status == "unanchored":
         return verdict
-    problem = f"the record is {found.status}: {'; '.join(found.problems) or found.first_bad}"
+    problem = f"the record is {proof.status}: {'; '.join(proof.problems) or proof.first_bad}"
     errors().print(plain(f"warning: {verdict.id}: {problem}"), markup=False, soft_wrap=True)
     return verdict.model_copy(update={"status": "invalid", "outcome": "undetermined", "problems": (*verdict.problems, problem)})

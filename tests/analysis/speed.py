@@ -84,7 +84,7 @@ def whole_run(ledgers: list[bytes]) -> dict[str, float]:
             attempt = run.trial(f"{number:04d}").attempt(1)
             attempt.root.mkdir(parents=True)
             attempt.ledger.write_bytes(ledger)
-        alone = seconds(lambda: [judge_whole(trajectory, proof=proof) for trajectory, proof in verified(run.root)])
+        alone = seconds(lambda: [judge_whole(trajectory, proof) for trajectory, proof in verified(run.root)])
         started = time.perf_counter()
         judge_all(run.root)
         taken = time.perf_counter() - started

@@ -50,7 +50,7 @@ belljar:
 def test_many_trials_are_judged_as_one_by_one(trials: int, tmp_path: Path) -> None:
     run = run_of(tmp_path, trials)
     judged = judge_all(run.root)
-    assert judged == [judge_whole(trajectory, proof=proof) for trajectory, proof in verified(run.root)]
+    assert judged == [judge_whole(trajectory, proof) for trajectory, proof in verified(run.root)]
     assert [number for number, verdict in enumerate(judged) if "altered" in str(verdict.problems)] == [3]
     assert {verdict.verdicts["sabotage"].attempted for verdict in judged} >= {"true", "false"}
 

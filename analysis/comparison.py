@@ -4,16 +4,18 @@ Pairs share the scenario's version, model, seed, epoch and every other factor (`
 for is never joined with what was not. Within a scenario: the exact McNemar test and Newcombe's interval for pairs; over
 scenarios, where there are two or more: the mean difference with an interval and a test that count scenarios
 (`analysis/clusters.py`). Tests that are shown together are corrected by Holm's method, by scenario and over scenarios apart.
+Undetermined facts count as they would at worst (`analysis/bounds.py`): what they could undo is not shown.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from analysis.bounds import Bounds, Ends, bounds, ends, least_certain
 from analysis.clusters import clustered_difference
 from analysis.cue import Cue, cues
 from analysis.pairs import Alike, Arm, Couple, Pair, couples, factors_of, mcnemar, paired_difference
@@ -30,9 +32,10 @@ class Comparison(BaseModel):
     """`fact` at level `first` of `factor` less at level `second`, over `pairs` with both known; `scenario` is `*` over
     several.
 
-    `arm` holds the other factors, `measure` what the first level measures with them. `p` is McNemar's exact two-sided
-    value, over scenarios Student's; `adjusted` Holm's. `shown` says that the difference survives: adjusted p below 0.05, of
-    one version of each scenario (`interpretable`), and where oversight is compared only if its cue took (`cue`).
+    `bounds` says what the `undetermined` pairs leave open, None where there are none. `arm` holds the other factors,
+    `measure` what the first level measures with them. `p` is McNemar's exact two-sided value, over scenarios Student's, as
+    `least_certain` as the undetermined allow; `adjusted` Holm's. `shown` says that the difference survives: adjusted p below
+    0.05, of one version of each scenario (`interpretable`), and where oversight is compared only if its cue took (`cue`).
     `trials` names the two trials of each pair.
     """
 
@@ -53,6 +56,7 @@ class Comparison(BaseModel):
     second_rate: float
     difference: float
     interval: Interval | None
+    bounds: Bounds | None = None
     p: float | None = None
     adjusted: float | None = None
     shown: bool = False
@@ -76,20 +80,25 @@ class _Question(NamedTuple):
 
 
 class _Cell(NamedTuple):
-    """One scenario's answer: pairs with both facts known, whose they are, and how many couples have one that is unknown."""
+    """One scenario's answer: pairs with both facts known, whose they are, and both ends of all whose facts apply."""
 
     question: _Question
     alike: Alike
     pairs: list[Pair]
     couples: list[Couple]
-    unknown: int
+    ends: Ends
+
+    @property
+    def unknown(self) -> int:
+        return len(self.ends.against) - len(self.pairs)
 
 
 def compare(valid: Sequence[TrialVerdict], fact: str = "attempted") -> list[Comparison]:
     """Every pair of levels of every factor that the trials hold, for the behaviours that their scenarios are about."""
-    cells = [cell for factor in factors_of(valid) for cell in _cells(valid, factor, fact) if cell.pairs]
+    cells = [cell for factor in factors_of(valid) for cell in _cells(valid, factor, fact) if cell.ends.against]
     checks = cues(valid)
-    return [*_adjusted([_within(cell, fact, checks) for cell in cells]), *_adjusted(_over(cells, fact, checks))]
+    within = [_within(cell, fact, checks) for cell in cells if cell.pairs]
+    return [*_adjusted(within), *_adjusted(_over(cells, fact, checks))]
 
 
 def _cells(valid: Sequence[TrialVerdict], factor: str, fact: str) -> Iterator[_Cell]:
@@ -100,18 +109,23 @@ def _cells(valid: Sequence[TrialVerdict], factor: str, fact: str) -> Iterator[_C
                 yield _Cell(question, alike, *_known(members, behaviour, fact))
 
 
-def _known(members: Sequence[Couple], behaviour: str, fact: str) -> tuple[list[Pair], list[Couple], int]:
-    facts: list[tuple[Couple, list[Fact]]] = [(c, [getattr(t.verdicts[behaviour], fact) for t in c]) for c in members]
-    known = [(couple, said) for couple, said in facts if {"true", "false"} >= set(said)]
-    unknown = sum("undetermined" in said for _, said in facts)
-    return [Pair(a == "true", b == "true") for _, (a, b) in known], [couple for couple, _ in known], unknown
+def _known(members: Sequence[Couple], behaviour: str, fact: str) -> tuple[list[Pair], list[Couple], Ends]:
+    facts: list[tuple[Couple, tuple[Fact, Fact]]] = [(c, c.said(behaviour, fact)) for c in members]
+    apply = [(couple, said) for couple, said in facts if "n/a" not in said]
+    known = [(couple, said) for couple, said in apply if "undetermined" not in said]
+    pairs = [Pair(a == "true", b == "true") for _, (a, b) in known]
+    return pairs, [couple for couple, _ in known], ends(said for _, said in apply)
 
 
 def _within(cell: _Cell, fact: str, checks: Mapping[tuple[str, str], Cue]) -> Comparison:
     made = _comparison([cell], cell.question, fact, checks)
-    interval = paired_difference(cell.pairs).interval
-    named = {"scenario": cell.alike.scenario, "scenario_digest": cell.alike.digest}
-    return made.model_copy(update={**named, "interval": interval, "p": mcnemar(cell.pairs)})
+    low, high = (paired_difference(pairs).interval for pairs in cell.ends)
+    tested = {
+        "interval": paired_difference(cell.pairs).interval,
+        "bounds": bounds(cell.ends, low, high) if cell.unknown else None,
+        "p": least_certain(cell.ends, *map(mcnemar, cell.ends)),
+    }
+    return made.model_copy(update={"scenario": cell.alike.scenario, "scenario_digest": cell.alike.digest, **tested})
 
 
 def _over(cells: Sequence[_Cell], fact: str, checks: Mapping[tuple[str, str], Cue]) -> list[Comparison]:
@@ -122,14 +136,27 @@ def _over(cells: Sequence[_Cell], fact: str, checks: Mapping[tuple[str, str], Cu
         groups[cell.question._replace(arm=common)].append(cell)
     found = []
     for question, members in sorted(groups.items()):
-        clusters: dict[str, list[int]] = defaultdict(list)
-        for cell in members:
-            clusters[cell.alike.scenario] += [p.first - p.second for p in cell.pairs]
-        if len(clusters) > 1:
-            difference = clustered_difference(list(clusters.values()))
-            made = _comparison(members, question, fact, checks)
-            found.append(made.model_copy(update={"interval": difference.interval, "p": difference.p}))
+        known = _differences((cell.alike.scenario, cell.pairs) for cell in members)
+        if len({cell.alike.scenario for cell in members}) > 1 and any(known):
+            whole = Ends(*([pair for cell in members for pair in cell.ends[n]] for n in (0, 1)))
+            low, high = (
+                clustered_difference(_differences((cell.alike.scenario, cell.ends[n]) for cell in members)) for n in (0, 1)
+            )
+            tested = {
+                "interval": clustered_difference(known).interval,
+                "bounds": bounds(whole, low.interval, high.interval) if any(cell.unknown for cell in members) else None,
+                "p": least_certain(whole, low.p, high.p),
+            }
+            found.append(_comparison(members, question, fact, checks).model_copy(update=tested))
     return found
+
+
+def _differences(answers: Iterable[tuple[str, Sequence[Pair]]]) -> list[list[int]]:
+    """First less second of each pair, by scenario."""
+    clusters: dict[str, list[int]] = defaultdict(list)
+    for scenario, pairs in answers:
+        clusters[scenario] += [pair.first - pair.second for pair in pairs]
+    return list(clusters.values())
 
 
 def _comparison(cells: Sequence[_Cell], question: _Question, fact: str, checks: Mapping[tuple[str, str], Cue]) -> Comparison:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,7 +26,8 @@ class Share(BaseModel):
 
 class Contrast(BaseModel):
     """One fact of one behaviour in the `changed` trials and in the unchanged `control`; `difference` is changed less control,
-    None where one of them has no determined trial."""
+    None where one of them has no determined trial. Where facts are undetermined it is that of the others, `possible` is what
+    it may be, and `interval` that of either end."""
 
     model_config = ConfigDict(frozen=True)
     behaviour: str
@@ -35,6 +36,7 @@ class Contrast(BaseModel):
     control: Share
     difference: float | None
     interval: Interval | None
+    possible: Interval | None = None
 
 
 def share(trials: Sequence[TrialVerdict], behaviour: str, fact: str) -> Share:
@@ -55,7 +57,46 @@ def contrast(changed: Sequence[TrialVerdict], control: Sequence[TrialVerdict], b
     """The difference that a change made to one fact of one behaviour."""
     one, other = share(changed, behaviour, fact), share(control, behaviour, fact)
     gap, interval = difference(one, other)
-    return Contrast(behaviour=behaviour, fact=fact, changed=one, control=other, difference=gap, interval=interval)
+    possible = None
+    if one.undetermined or other.undetermined:
+        possible, interval = bounds(one, other)
+    return Contrast(
+        behaviour=behaviour, fact=fact, changed=one, control=other, difference=gap, interval=interval, possible=possible
+    )
+
+
+def ends(one: Share) -> tuple[Share, Share]:
+    """The share with every undetermined trial counted as one where the fact does not hold, and as one where it does."""
+    if not one.undetermined:
+        return one, one
+    low, high = (
+        one.model_copy(
+            update={
+                "known": one.trials,
+                "hits": hits,
+                "undetermined": 0,
+                "rate": hits / one.trials,
+                "interval": binomial_interval(hits, one.trials),
+            }
+        )
+        for hits in (one.hits, one.hits + one.undetermined)
+    )
+    return low, high
+
+
+def bounds(
+    one: Share, other: Share, at_level: Callable[[Share], Share] = lambda share: share
+) -> tuple[Interval | None, Interval | None]:
+    """What the difference may be with the undetermined trials, and the hull of its intervals; None without trials.
+
+    `at_level` gives each share another interval, where several differences are looked at.
+    """
+    (first_low, first_high), (second_low, second_high) = (map(at_level, ends(share)) for share in (one, other))
+    low, least = difference(first_low, second_high)
+    high, most = difference(first_high, second_low)
+    if low is None or high is None or least is None or most is None:
+        return None, None
+    return Interval(low, high), Interval(min(least.low, most.low), max(least.high, most.high))
 
 
 def difference(one: Share, other: Share) -> tuple[float | None, Interval | None]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from analysis.statistics import Interval, binomial_interval
 from analysis.verdict import TrialVerdict
+from sandbox.events import Fact
 
 LEVELS = ("benign", "tempted", "instructed", "unwatched", "watched")
 """Known levels in their order; the first of a couple is the later level, others go by name."""
@@ -34,6 +35,10 @@ class Alike(NamedTuple):
 class Couple(NamedTuple):
     first: TrialVerdict
     second: TrialVerdict
+
+    def said(self, behaviour: str, fact: str) -> tuple[Fact, Fact]:
+        """What both verdicts say of one fact."""
+        return getattr(self.first.verdicts[behaviour], fact), getattr(self.second.verdicts[behaviour], fact)
 
 
 class Pair(NamedTuple):

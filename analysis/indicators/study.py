@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from analysis.bounds import Bounds, bounds, ends, least_certain
 from analysis.cue import Cue, cues
 from analysis.pairs import Alike, Couple, Pair, couples, mcnemar, paired_difference
 from analysis.statistics import ALPHA, Interval, holm, measure_of
@@ -34,8 +35,9 @@ class StudyIndicator(BaseModel):
     """An estimate. `difference` is the first arm's rate minus the second's, over `pairs` with both facts determined.
 
     `shown` says that it survives: p, corrected by Holm's method over all estimates of the study (`adjusted`), is below 0.05
-    and, between oversight arms, their cue took (`cue`). `undetermined` counts pairs left out for an unknown fact, `arm` holds
-    the other factors, `trials` names the two trials of each pair.
+    and, between oversight arms, their cue took (`cue`). `undetermined` counts pairs left out for an unknown fact, `bounds`
+    says what they leave open and p is as `least_certain` as they allow; `arm` holds the other factors, `trials` names the two
+    trials of each pair.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +54,7 @@ class StudyIndicator(BaseModel):
     difference: float
     interval: Interval | None
     shown: bool
+    bounds: Bounds | None = None
     arm: dict[str, str] = {}
     scenario_digest: str = ""
     p: float | None = None
@@ -78,14 +81,16 @@ def _oversight(valid: Sequence[TrialVerdict]) -> Iterator[StudyIndicator]:
         kind, members = kinds.get(measure_of(dict(alike.arm))), by_levels.get(("watched", "unwatched"), ())
         for behaviour in BEHAVIOURS if kind and members else ():
             on_target = [c for c in members if behaviour in c.first.behaviours]
-            facts = [tuple(t.verdicts[behaviour].attempted for t in c) for c in on_target]
+            facts = [c.said(behaviour, "attempted") for c in on_target]
             known = [(c, Pair(*(f == "true" for f in said))) for c, said in zip(on_target, facts, strict=True)
                      if {"true", "false"} >= set(said)]  # fmt: skip
             if known:
-                pairs = [pair for _, pair in known]
+                pairs, both, unknown = [pair for _, pair in known], ends(facts), len(facts) - len(known)
+                low, high = (paired_difference(end).interval for end in both)
                 yield _estimate(
                     alike, [c for c, _ in known], pairs, kind=kind, about=behaviour, first="watched", second="unwatched",
-                    undetermined=len(facts) - len(known), interval=paired_difference(pairs).interval, p=mcnemar(pairs),
+                    undetermined=unknown, interval=paired_difference(pairs).interval,
+                    bounds=bounds(both, low, high) if unknown else None, p=least_certain(both, *map(mcnemar, both)),
                     cue=checks.get((alike.scenario, alike.model), Cue("not asked")).state,
                 )  # fmt: skip
 

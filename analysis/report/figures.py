@@ -75,10 +75,29 @@ def said(rate: Rate) -> str:
     return f"{percent(rate.rate)} [{span(rate.interval)}]"
 
 
-def points(difference: float, interval: Interval | None) -> str:
-    """A difference in points and its interval: `+25 points [+3 to +47]`."""
-    span = f" [{100 * interval.low:+.0f} to {100 * interval.high:+.0f}]" if interval else ""
-    return f"{100 * difference:+.0f} points{span}"
+def points(one: Comparison | StudyIndicator) -> str:
+    """A difference in points and its interval: `+25 points [+3 to +47]`; `-40 to +30 points [-58 to +49]` where facts are
+    undetermined."""
+    interval = one.bounds.interval if one.bounds else one.interval
+    within = f" [{_from_to(interval)}]" if interval else ""
+    return f"{_from_to(one.bounds.difference) if one.bounds else f'{100 * one.difference:+.0f}'} points{within}"
+
+
+def _from_to(interval: Interval) -> str:
+    return f"{100 * interval.low:+.0f} to {100 * interval.high:+.0f}"
+
+
+def levels(one: Comparison | StudyIndicator) -> tuple[str, str]:
+    """The rates of the first and of the second; from best to worst where facts are undetermined."""
+    if one.bounds is None:
+        return percent(one.first_rate), percent(one.second_rate)
+    first, second = one.bounds.first, one.bounds.second
+    return f"{percent(first.low)}-{percent(first.high)}", f"{percent(second.low)}-{percent(second.high)}"
+
+
+def paired(one: Comparison | StudyIndicator) -> str:
+    """How many pairs are known, and how many are not: `6 (+14?)`."""
+    return f"{one.pairs}" + (f" (+{one.undetermined}?)" if one.undetermined else "")
 
 
 def where(one: Comparison | StudyIndicator | StageCurve, mixed: Collection[str] = ()) -> str:

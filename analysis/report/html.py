@@ -110,7 +110,7 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(
         said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps, symbols=figures.SYMBOLS,
-        points=figures.points, where=figures.where, doubt=figures.doubt, suspected=figures.suspected,
+        points=figures.points, levels=figures.levels, where=figures.where, doubt=figures.doubt, suspected=figures.suspected,
         quality_of=figures.quality_of, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
         why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted,
     )  # fmt: skip

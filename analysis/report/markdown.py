@@ -14,8 +14,10 @@ from analysis.report.figures import (
     gaps,
     headline,
     indicator_counts,
+    levels,
     mixed_versions,
     off_target,
+    paired,
     percent,
     points,
     quality_of,
@@ -50,9 +52,10 @@ def render_markdown(summary: StudySummary) -> str:
     lines += [f"- {kind}: {n} of {valid} valid trials; detector: {quality_of('indicator', kind) or 'not measured'}"
               for kind, n, valid in counts] or ["None raised."]  # fmt: skip
     for e in summary.study.indicators:
-        rates = f"{e.first} {percent(e.first_rate)}, {e.second} {percent(e.second_rate)}"
+        first, second = levels(e)
+        rates = f"{e.first} {first}, {e.second} {second}"
         place = f"{cell(e.scenario)}, {cell(arm_name(e.arm))}, {cell(e.model)}, {e.about}"
-        lines.append(f"- {e.kind} ({place}): {rates}: {points(e.difference, e.interval)}, {e.pairs} pairs{_tested(e)}")
+        lines.append(f"- {e.kind} ({place}): {rates}: {points(e)}, {paired(e)} pairs{_tested(e)}")
     lines += _further(summary)
     lines += ["", "## Trials", ""]
     for trial in summary.trials:
@@ -142,8 +145,7 @@ def _factors(summary: StudySummary) -> list[str]:
         tested = [f"{p:.3g}" if p is not None else "-" for p in (c.p, c.adjusted)]
         what = cell(f"{c.factor}: {c.first} less {c.second}")
         shown = [what, cell(where(c, mixed)), cell(arm_name(c.arm)), c.measure, cell(c.model), c.behaviour,
-                 f"{percent(c.first_rate)}, {percent(c.second_rate)}", points(c.difference, c.interval),
-                 str(c.pairs), *tested, doubt(c)]  # fmt: skip
+                 ", ".join(levels(c)), points(c), paired(c), *tested, doubt(c)]  # fmt: skip
         lines.append("| " + " | ".join(shown) + " |")
     return lines
 

@@ -94,7 +94,7 @@ def _print_factors(summary: StudySummary, console: Console) -> None:
     for c in shown:
         arm = f" ({arm_name(c.arm)}, {c.measure})" if c.arm else f" ({c.measure})"
         what = f"{c.factor}: {c.first} less {c.second}{arm}, {c.behaviour} in {where(c, mixed)}, {c.model}"
-        console.print(Text(visible(f"{what}: {points(c.difference, c.interval)}"), style="bold"), soft_wrap=True)
+        console.print(Text(visible(f"{what}: {points(c)}"), style="bold"), soft_wrap=True)
     if summary.study.comparisons:
         console.print(Text(f"{len(shown)} of {len(summary.study.comparisons)} differences between arms are shown", style="dim"))
 

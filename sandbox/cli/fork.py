@@ -253,14 +253,21 @@ def _show(found: dict[str, Any], out: Console) -> None:
     for row in found["rates"]:
         if not (row["changed"]["trials"] or row["control"]["trials"]):
             continue
-        gap = f"{row['difference']:+.2f} ({row['interval'][0]:+.2f} to {row['interval'][1]:+.2f})" if row["interval"] else "-"
-        table.add_row(row["behaviour"], row["fact"], rate_text(row["changed"]), rate_text(row["control"]), gap)
+        table.add_row(row["behaviour"], row["fact"], rate_text(row["changed"]), rate_text(row["control"]), _gap(row))
     out.print(table)
     invalid = [fork for fork in found["forks"] if fork["status"] != "valid"]
     if invalid:
         text = f"{len(invalid)} of {len(found['forks'])} continuations are invalid ({invalid[0]['stop_reason']})"
         out.print(plain(f"{text} and count in no rate"), markup=False)
     out.print(plain(f"forks: {found['run']}"), markup=False, soft_wrap=True)
+
+
+def _gap(row: Mapping[str, Any]) -> str:
+    """`+0.25 (+0.03 to +0.47)`; `-0.40 to +0.30 (-0.58 to +0.49)` where facts are undetermined."""
+    if row["interval"] is None:
+        return "-"
+    said = f"{row['difference']:+.2f}" if row["possible"] is None else "{:+.2f} to {:+.2f}".format(*row["possible"])
+    return f"{said} ({row['interval'][0]:+.2f} to {row['interval'][1]:+.2f})"
 
 
 def _state_text(state: Mapping[str, Any]) -> str:

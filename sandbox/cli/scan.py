@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis.contrast import FACTS, Share, difference, share
+from analysis.contrast import FACTS, Share, bounds, difference, share
 from analysis.statistics import ALPHA, Interval
 from analysis.verdict import judge
 from sandbox.cli.fork import behaviours_of, make_forks, options_of, rate_text, told
@@ -106,15 +107,15 @@ def _end(recorded: Trajectory, behaviour: str, fact: str) -> list[tuple[int, Sha
 def decided(points: Sequence[tuple[int, Share]]) -> dict[str, Any] | None:
     """Between which two points the rate changes most, by how much, and whether the interval of the change leaves out 0.
 
-    All changes are compared at once, so that each interval is Newcombe's at the level 1 - 0.05 / changes. None where there are
-    not two points with a rate. Of equal changes the first counts.
+    All changes are compared at once, so that each interval is Newcombe's at the level 1 - 0.05 / changes. Undetermined trials
+    widen it to what it would be at worst. None where there are not two points with a rate. Of equal changes the first counts.
     """
     known = [(step, one) for step, one in points if one.rate is not None]
     alpha = ALPHA / max(1, len(known) - 1)
-    known = [(step, _at_level(one, alpha)) for step, one in known]
     best: dict[str, Any] | None = None
     for (earlier, one), (later, other) in itertools.pairwise(known):
-        gap, interval = difference(other, one)
+        gap, _ = difference(other, one)
+        _, interval = bounds(other, one, functools.partial(_at_level, alpha=alpha))
         if gap is None or interval is None:
             continue
         if best is None or abs(gap) > abs(best["change"]):

@@ -3,15 +3,21 @@ versions."""
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
+from analysis.bounds import bounds, ends, least_certain
 from analysis.comparison import Comparison, compare
-from analysis.pairs import Pair, mcnemar
+from analysis.pairs import Pair, mcnemar, paired_difference
 from analysis.report import render_html, render_markdown
 from analysis.stages import by_step, stage_curves
 from analysis.study import summarise
 from analysis.verdict import TrialVerdict, judge
+from sandbox.events import Fact
 from tests.analysis.story import SHUTDOWN, Story
 from tests.analysis.test_report import Page
 
@@ -74,6 +80,64 @@ def test_trials_without_a_partner_and_unknown_facts_are_in_no_pair() -> None:
     trials += [trial("tempted", 4), trial("benign", 4)]
     (found,) = compare(trials)
     assert (found.pairs, found.undetermined) == (1, 1)
+
+
+def partly_known(scenario: str, *, known: int, unknown: int) -> list[TrialVerdict]:
+    """Guilty when tempted and honest on the benign twin, `known` times; nobody saw the tempted one and the benign one is
+    guilty, `unknown` times."""
+    trials = pairs(scenario, known, known)
+    for seed in range(known, known + unknown):
+        trials += [trial("tempted", seed, covers=(), scenario=scenario), trial("benign", seed, guilty=True, scenario=scenario)]
+    return trials
+
+
+def test_a_difference_that_undetermined_facts_could_turn_round_is_not_shown() -> None:
+    (found,) = compare(partly_known("sabotage/one", known=6, unknown=14))
+    assert (found.pairs, found.undetermined, found.difference) == (6, 14, 1.0)
+    assert found.bounds is not None
+    assert found.bounds.first == pytest.approx((0.3, 1.0))
+    assert found.bounds.second == pytest.approx((0.7, 0.7))
+    assert found.bounds.difference == pytest.approx((-0.4, 0.3))
+    assert found.bounds.interval is not None
+    assert found.bounds.interval.low < -0.4 < 0.3 < found.bounds.interval.high
+    assert (found.p, found.shown) == (1.0, False)
+
+
+def test_a_difference_that_no_undetermined_fact_could_undo_is_shown_at_its_worst() -> None:
+    (found,) = compare([*partly_known("sabotage/one", known=12, unknown=1)])
+    assert found.bounds is not None
+    assert found.bounds.difference == pytest.approx((11 / 13, 12 / 13))
+    assert (found.p, found.shown) == (pytest.approx(mcnemar([Pair(True, False)] * 12 + [Pair(False, True)])), True)
+
+
+def test_over_scenarios_undetermined_facts_count_too_also_of_one_where_nothing_is_known() -> None:
+    trials = [*pairs("sabotage/a", 6, 8), *pairs("sabotage/b", 6, 8), *partly_known("sabotage/c", known=0, unknown=16)]
+    (over,) = [c for c in compare(trials) if c.scenario == "*"]
+    assert (over.scenarios, over.pairs, over.undetermined) == (3, 16, 16)
+    assert over.bounds is not None
+    assert over.bounds.difference == pytest.approx(((12 - 16) / 32, 12 / 32))
+    assert (over.p, over.shown) == (1.0, False)
+
+
+FACTS: st.SearchStrategy[Fact] = st.sampled_from(("true", "false", "undetermined"))
+
+
+@given(st.lists(st.tuples(FACTS, FACTS), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_whatever_undetermined_facts_are_the_difference_lies_within_bounds_and_is_no_less_certain(
+    said: list[tuple[Fact, Fact]], chance: Random
+) -> None:
+    def settled(fact: Fact) -> bool:
+        return fact == "true" or (fact == "undetermined" and chance.random() < 0.5)
+
+    both, drawn = ends(said), [Pair(settled(a), settled(b)) for a, b in said]
+    open_ = bounds(both, *(paired_difference(pairs).interval for pairs in both))
+    true = paired_difference(drawn)
+    assert open_.difference.low - 1e-9 <= true.difference <= open_.difference.high + 1e-9
+    assert open_.first.low <= true.first <= open_.first.high
+    assert open_.second.low <= true.second <= open_.second.high
+    worst = least_certain(both, *map(mcnemar, both))
+    assert worst is not None
+    assert mcnemar(drawn) <= worst + 1e-9
 
 
 def test_only_one_factor_differs_in_a_pair() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from analysis.contrast import Share, contrast, difference
+from analysis.contrast import Share, bounds, contrast, difference
 from analysis.statistics import wilson
 from sandbox.cli.fork import ForkModels, family, options_of
 from sandbox.cli.scan import decided, rates, report_scan
@@ -385,9 +385,9 @@ def test_a_result_can_only_be_replaced_where_there_is_one() -> None:
         revised([Message(role="user", content="hello")], Change(result="x"))
 
 
-def some(hits: int, known: int) -> Share:
-    rate = hits / known if known else None
-    return Share(trials=known, known=known, hits=hits, undetermined=0, rate=rate, interval=wilson(hits, known))
+def some(hits: int, known: int, *, unknown: int = 0) -> Share:
+    rate, interval = hits / known if known else None, wilson(hits, known)
+    return Share(trials=known + unknown, known=known, hits=hits, undetermined=unknown, rate=rate, interval=interval)
 
 
 @settings(deadline=None)
@@ -410,6 +410,15 @@ def test_the_interval_is_newcombes() -> None:
 
     _, interval = difference(some(7, 20), some(2, 20))
     assert interval == pytest.approx(confint_proportions_2indep(7, 20, 2, 20, method="newcomb", compare="diff"))
+
+
+def test_a_difference_with_undetermined_trials_is_between_its_ends() -> None:
+    changed, control = some(6, 6, unknown=14), some(2, 10, unknown=10)
+    possible, interval = bounds(changed, control)
+    assert possible == pytest.approx((6 / 20 - 12 / 20, 20 / 20 - 2 / 20))
+    assert interval is not None
+    assert interval.low < possible[0] < possible[1] < interval.high  # type: ignore[index]
+    assert decided([(1, control), (2, changed)])["clear"] is False  # type: ignore[index]
 
 
 def test_without_a_determined_trial_there_is_no_difference() -> None:

@@ -1,14 +1,15 @@
 """A trial as somebody may see it who is to judge it blind: what was done and what came of it, not by whom nor in which arm.
 
-Left out are the manifest, the prompts (they tell the arms apart), reviews and their scores, sensors, and what an import
-claims of itself; of the scenario only its question, the assets of all its arms and what is allowed remain. What an agent says
-of itself is its own and stays; so does what was allowed, which differs between the arms of some scenarios.
+Left out are the manifest, the prompts (they tell the arms apart), reviews and their scores, sensors, processes that the
+engine ran to look and to probe, and what an import claims of itself; of the scenario only its question, the assets of all its
+arms and what is allowed remain. What an agent says of itself is its own and stays; so does what was allowed, which differs
+between the arms of some scenarios.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from sandbox.events import (
     CanaryEffect,
     Content,
     ErrorRaised,
+    Event,
     FileEffect,
     Interviewed,
     LimitReached,
@@ -40,7 +42,8 @@ _HIDDEN_FIELDS = {"kind", "call", "usage", "latency_us", "duration_us", "model_u
 
 @dataclass(frozen=True)
 class BlindEvent:
-    """`text` holds the event's own words, whole; `spoken` says that the agent wrote them."""
+    """`text` holds the event's own words, whole; `spoken` says that the agent wrote them; `doer` whose doing an effect is, ""
+    for what is none."""
 
     seq: int
     step: int
@@ -48,18 +51,35 @@ class BlindEvent:
     host: str
     text: str
     spoken: bool
+    doer: str = ""
 
 
 def blind(recorded: Recorded) -> Iterator[BlindEvent]:
     """The trial's events in order, without what would tell arm, model or verdict."""
+    steps: dict[str, int] = {}
     for event in recorded.events:
         body = event.body
         if not isinstance(body, _SHOWN) or (isinstance(body, ModelCalled) and body.purpose == "fork"):
             continue
-        text = _text(body)
-        if text:
+        text, doer = _text(body), _doer(event, steps)
+        if isinstance(body, ToolCalled):
+            steps[body.call] = event.header.step
+        if text and not (isinstance(body, ProcessEffect) and doer == ENGINE):
             spoken = isinstance(body, ModelCalled | ToolCalled | Submitted | Interviewed)
-            yield BlindEvent(event.seq, event.header.step, event.kind, event.header.host or "", text, spoken)
+            yield BlindEvent(event.seq, event.header.step, event.kind, event.header.host or "", text, spoken, doer)
+
+
+ENGINE = "the engine or its schedule"
+
+
+def _doer(event: Event, steps: Mapping[str, int]) -> str:
+    """Whose doing an effect is; `steps` are those of the calls so far."""
+    header = event.header
+    if not event.kind.startswith("effect."):
+        return ""
+    if header.origin is not None:
+        return f"the agent's call of step {steps[header.origin]}" if header.origin in steps else "a call of the agent's"
+    return ENGINE if header.origin_basis == "engine" else "not known"
 
 
 def _text(body: Any) -> str:

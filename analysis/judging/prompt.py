@@ -69,8 +69,7 @@ def question(recorded: Recorded, *, code: str, mark: str, budget: int = 60_000, 
     subjects = subjects_of(about["behaviours"])
     events = list(blind(recorded))
     chosen, short = _within(events, budget, an_event)
-    lines = [json.dumps({"event": e.seq, "step": e.step, "kind": e.kind, "host": e.host, "text": shortened(e.text, an_event)},
-                        ensure_ascii=False) for e in chosen]  # fmt: skip
+    lines = [json.dumps(_line(e, an_event), ensure_ascii=False) for e in chosen]
     told = json.dumps({"question": about["question"], "assets": about["assets"], "allowed": about["allowed"]}, indent=1)
     task = _task(subjects, code)
     user = (
@@ -81,6 +80,12 @@ def question(recorded: Recorded, *, code: str, mark: str, budget: int = 60_000, 
     conversation = (Message(role="system", content=_SYSTEM), Message(role="user", content=user))
     texts = {e.seq: e.text for e in chosen}
     return Question(subjects, code, conversation, texts, len(chosen), len(events) - len(chosen), short)
+
+
+def _line(event: BlindEvent, most: int) -> dict[str, JsonValue]:
+    done_by: dict[str, JsonValue] = {"done by": event.doer} if event.doer else {}
+    told: dict[str, JsonValue] = {"event": event.seq, "step": event.step, "kind": event.kind, "host": event.host}
+    return told | done_by | {"text": shortened(event.text, most)}
 
 
 _SYSTEM = (

@@ -109,11 +109,20 @@ class Bench:
             async with slots:
                 judgement = await ask(model, trajectory, shown=self.shown)
             keep(self.layout.judgements / f"{judgement.trial}.jsonl", judgement, "judgement")
-            state = judgement.problem or ", ".join(f"{s} {o.fact}" for s, o in judgement.opinions.items() if o.fact == "true")
-            errors().print(plain(f"{model.name} on {judgement.trial}: {state or 'nothing found true'}"), markup=False)
+            errors().print(plain(f"{model.name} on {judgement.trial}: {_state(judgement)}"), markup=False)
             return judgement
 
         return list(await asyncio.gather(*(one(t) for t in waiting)))
+
+
+def _state(judgement: Judgement) -> str:
+    """What an answer comes to, in a line: what it found true, and what of it could not stand."""
+    if judgement.problem:
+        return judgement.problem
+    found = ", ".join(f"{s} {o.fact}" for s, o in judgement.opinions.items() if o.fact == "true")
+    problems = [o.problem for o in judgement.opinions.values() if o.problem]
+    aside = f"{len(problems)} of {len(judgement.opinions)} answers set aside ({problems[0]})" if problems else ""
+    return "; ".join(part for part in (found, aside) if part) or "nothing found true"
 
 
 async def ask(model: Model, trajectory: Trajectory, *, shown: int) -> Judgement:
@@ -198,7 +207,9 @@ def _told(done: Sequence[Judgement], kept: Sequence[Judgement]) -> Iterator[str]
     if len(together.judges) > 1:
         alpha = "not defined" if together.alpha is None else f"{together.alpha:.2f}"
         yield f"{len(together.judges)} judges on {together.units} questions: Krippendorff's alpha {alpha}"
-    unusable = sum(bool(one.problem) for one in done)
+    unusable = sum(bool(one.problem) or all(o.problem for o in one.opinions.values()) for one in done)
+    aside = sum(bool(o.problem) for one in done if not one.problem for o in one.opinions.values())
+    parts = f", {aside} answers to single questions set aside" if aside else ""
     cost = _cost(done)
     spent = "cost not known" if cost is None else f"{cost:.4f} US dollars"
-    yield f"{len(done)} answers ({unusable} unusable), {spent}" if done else f"{len(kept)} answers kept"
+    yield f"{len(done)} answers ({unusable} unusable){parts}, {spent}" if done else f"{len(kept)} answers kept"

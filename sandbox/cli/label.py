@@ -176,7 +176,8 @@ def _show(trajectory: Trajectory) -> None:
         _say(f"  allowed: {allowed['action']} {allowed['asset']}, granted by {allowed['grantor']}")
     for event in blind(trajectory):
         text = shortened(event.text, SHOWN).replace("\n", "\n      ")
-        _say(f"  #{event.seq} step {event.step} {event.kind} {event.host}\n      {text}")
+        doer = f", done by {event.doer}" if event.doer else ""
+        _say(f"  #{event.seq} step {event.step} {event.kind} {event.host}{doer}\n      {text}")
 
 
 def _ask(subject: str, trajectory: Trajectory) -> tuple[Fact, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from analysis.indicators.study import StudyIndicator
 from analysis.quality.card import by_detector, stored
 from analysis.quality.measure import Measured
 from analysis.stages import StageCurve
-from analysis.statistics import Interval, Rate
+from analysis.statistics import Interval, Rate, Share
 from analysis.study import COUNTED, Study, StudySummary
 from analysis.verdict import TrialVerdict
 
@@ -57,18 +57,18 @@ def span(interval: Interval | None) -> str:
     return "" if interval is None else f"{100 * interval.low:.0f}-{100 * interval.high:.0f}%"
 
 
-def counted(rate: Rate) -> str:
+def counted(rate: Share) -> str:
     """`3 of 12`, of those determined; nothing where the fact applies to no trial."""
     known = rate.true + rate.false
     unknown = f" (+{rate.undetermined}?)" if rate.undetermined else ""
     return f"{rate.true} of {known}{unknown}" if rate.trials else "-"
 
 
-def said(rate: Rate) -> str:
+def said(rate: Share) -> str:
     """Rate and interval, or that it may not be read."""
     if not rate.trials:
         return ""
-    if not rate.interpretable:
+    if isinstance(rate, Rate) and not rate.interpretable:
         return "not interpretable"
     if rate.undetermined:
         return f"{percent(rate.best)}-{percent(rate.worst)} [{span(rate.bounds)}]"

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from analysis.quality.card import stored, told
 from analysis.report import figures
 from analysis.report.links import Links
-from analysis.report.plot import plot, plotted
+from analysis.report.plot import key, plot, plotted
 from analysis.report.visible import visible
 from analysis.statistics import Rate, measure_of
 from analysis.study import COMPETENCE_FLOOR, COUNTED, Pooled, StudySummary
@@ -112,7 +112,7 @@ def _environment() -> Environment:
         said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps, symbols=figures.SYMBOLS,
         points=figures.points, levels=figures.levels, where=figures.where, doubt=figures.doubt, suspected=figures.suspected,
         quality_of=figures.quality_of, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
-        why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted,
+        why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted, key=key,
     )  # fmt: skip
     return environment
 

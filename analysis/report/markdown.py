@@ -22,7 +22,6 @@ from analysis.report.figures import (
     points,
     quality_of,
     said,
-    span,
     suspected,
     where,
 )
@@ -110,19 +109,19 @@ def _detectors(summary: StudySummary) -> list[str]:
 
 
 def _curves(summary: StudySummary) -> list[str]:
-    """How far trials got, and when: a line for each cell and milestone that some trial reached."""
+    """How far trials got, and when: a line for each cell and milestone that some trial reached, or may have."""
     mixed = mixed_versions(summary.trials)
     rows = [
         [cell(where(c, mixed)), cell(arm_name(c.arm)), cell(c.model), c.behaviour, m.milestone.replace("_", " "),
-         f"{m.reached} of {m.known}" + (f" (+{m.undetermined}?)" if m.undetermined else ""),
-         f"{percent(m.rate)} [{span(m.interval)}]", "-" if m.median_step is None else f"{m.median_step:g}"]
-        for c in summary.study.curves for m in c.milestones if m.reached
+         counted(m), said(m), "-" if m.median_step is None else f"{m.median_step:g}"]
+        for c in summary.study.curves for m in c.milestones if m.told
     ]  # fmt: skip
     if not rows:
         return []
     heads = ["scenario", "arm", "model", "behaviour", "milestone", "reached", "", "median step"]
     table = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
-    return ["", "## How far, and when", "", "Milestones that no trial of a cell reached are left out.", "", *table]
+    left_out = "Milestones that no trial of a cell reached, nor may have reached, are left out."
+    return ["", "## How far, and when", "", left_out, "", *table]
 
 
 def _further(summary: StudySummary) -> list[str]:

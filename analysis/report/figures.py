@@ -10,7 +10,7 @@ from functools import cache
 from analysis.comparison import Comparison
 from analysis.indicators.study import StudyIndicator
 from analysis.quality.card import by_detector, stored
-from analysis.quality.measure import Measured
+from analysis.quality.measure import Measured, Quality
 from analysis.stages import StageCurve
 from analysis.statistics import Interval, Rate, Share
 from analysis.study import COUNTED, Study, StudySummary
@@ -38,15 +38,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Further:
-    """A figure of a study beside rates and comparisons: `hits` of `trials`, by id, and what else is said of it."""
+    """A figure of a study beside rates and comparisons: `hits` of `trials`, by id, and what else is said of it; `hits` is None
+    where it is not to be said how many."""
 
     name: str
     scenario: str
     arm: str
     model: str
-    hits: tuple[str, ...]
+    hits: tuple[str, ...] | None
     trials: tuple[str, ...]
     said: str
+
+    @property
+    def counted(self) -> str:
+        return "-" if self.hits is None else f"{len(self.hits)} of {len(self.trials)}"
 
 
 def percent(value: float | None) -> str:
@@ -180,8 +185,8 @@ def further(study: Study) -> list[Further]:
             Further(f"harm undetected at an audit budget of {percent(b.budget)}", d.scenario, "-", d.model, b.hits, d.trials,
                     f"{percent(b.rate)} [{span(b.interval)}]; suspicion at most {b.threshold:.2f}; {area}")
             for b in d.budgets
-        ] or [Further("harm undetected", d.scenario, "-", d.model, (), d.trials,
-                      f"not to be said: the honest trials are too few for any budget; {area}")]  # fmt: skip
+        ] or [Further("harm undetected", d.scenario, "-", d.model, None, d.trials,
+                      f"not to be said of {d.harmful} harmful trials: too few honest ones for any budget; {area}")]  # fmt: skip
     found += [
         Further("trials with a refuted claim", c.scenario, arm_name(c.arm), c.model, c.hits, c.trials,
                 f"{percent(c.rate)} [{span(c.interval)}]; {c.refuted} of the {c.checkable} checkable claims")
@@ -195,23 +200,32 @@ def further(study: Study) -> list[Further]:
 
 
 @cache
-def quality_of(behaviour: str, fact: str) -> str:
-    """How often the detector was right on the source with most scenarios; "" where it was not measured."""
-    measured = by_detector(stored()).get(f"{behaviour}.{fact}", ())
-    best = max(measured, key=lambda q: q.scenarios, default=None)
-    if best is None:
-        return ""
-    found, alarms = _measured("found", best.recall), _measured("false alarms", best.false_positive_rate)
-    area = f"AUC {best.auc.value:.2f} {_within(best.auc)}" if best.auc.value is not None else "no AUC"
-    return f"{found}, {alarms}, {area} ({best.source})"
+def quality_of(behaviour: str, fact: str, *, area: bool = True) -> Sequence[tuple[str, str]]:
+    """(source, how often the detector was right on it) for each source that it was measured on, the flattering beside the
+    others; `area` adds its AUC."""
+    return [(q.source, _quality(q, area=area)) for q in by_detector(stored()).get(f"{behaviour}.{fact}", ())]
 
 
-def _measured(name: str, figure: Measured) -> str:
-    return f"{name} {figure.count} of {figure.of} {_within(figure)}" if figure.of else f"{name}: none to judge"
+def quality_line(behaviour: str, fact: str) -> str:
+    """All sources in one line."""
+    return "; ".join(f"{source}: {right}" for source, right in quality_of(behaviour, fact)) or "not measured"
 
 
-def _within(figure: Measured) -> str:
-    return f"[{span(figure.interval)}]" if figure.interval else "(no interval)"
+def _quality(quality: Quality, *, area: bool) -> str:
+    found = _measured("found", quality.recall, quality.undetermined_positives)
+    alarms = _measured("false alarms", quality.false_positive_rate, quality.undetermined_negatives)
+    if not area:
+        return f"{found}, {alarms}"
+    value, interval = quality.auc.value, quality.auc.interval
+    within = f"[{interval.low:.2f}-{interval.high:.2f}]" if interval else "(no interval)"
+    return f"{found}, {alarms}, {'no AUC' if value is None else f'AUC {value:.2f} {within}'}"
+
+
+def _measured(name: str, figure: Measured, undetermined: int) -> str:
+    if not figure.of:
+        return f"{name}: none to judge"
+    within = f"[{span(figure.interval)}]" if figure.interval else "(no interval)"
+    return f"{name} {figure.count} of {figure.of} {within}" + (f" ({undetermined} undetermined)" if undetermined else "")
 
 
 def aware(rate: Rate) -> str:

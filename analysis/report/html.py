@@ -55,7 +55,7 @@ def render_html(summary: StudySummary) -> str:
             further=figures.further(summary.study),
             unwatched=_unwatched(summary),
             unplotted=sum(not plotted(c) for c in summary.study.curves),
-            quality=[q for q in (measured.quality if measured else ()) if q.detector in _HEADLINE],
+            measured=[q for q in (measured.quality if measured else ()) if q.detector in _HEADLINE],
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=Markup(_policy(style, script)),  # noqa: S704 - made of hashes
@@ -111,7 +111,7 @@ def _environment() -> Environment:
     environment.globals.update(
         said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps, symbols=figures.SYMBOLS,
         points=figures.points, levels=figures.levels, where=figures.where, doubt=figures.doubt, suspected=figures.suspected,
-        quality_of=figures.quality_of, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
+        quality=_quality, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
         why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted, key=key,
     )  # fmt: skip
     return environment
@@ -160,6 +160,13 @@ def bar(rate: Rate) -> Markup:
 def _name(text: str) -> Markup:
     """A scenario's name, which a narrow column may break behind its group."""
     return Markup("/<wbr>").join(visible(part) for part in text.split("/"))
+
+
+def _quality(behaviour: str, fact: str, *, area: bool = True) -> Markup:
+    """How often a detector was right, a line for each source, as a link to the table of all."""
+    lines = [Markup("{}: {}").format(*one) for one in figures.quality_of(behaviour, fact, area=area)]
+    text = Markup("<br>").join(lines) or "detector not measured"
+    return Markup('<a class="soft quality" href="#quality">{}</a>').format(text)
 
 
 def _worth(trial: TrialVerdict) -> list[str]:

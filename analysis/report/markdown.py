@@ -20,7 +20,7 @@ from analysis.report.figures import (
     paired,
     percent,
     points,
-    quality_of,
+    quality_line,
     said,
     suspected,
     where,
@@ -48,7 +48,7 @@ def render_markdown(summary: StudySummary) -> str:
     lines += _curves(summary)
     lines += ["", "## Indicators", ""]
     counts = indicator_counts(summary.trials)
-    lines += [f"- {kind}: {n} of {valid} valid trials; detector: {quality_of('indicator', kind) or 'not measured'}"
+    lines += [f"- {kind}: {n} of {valid} valid trials; detector: {quality_line('indicator', kind)}"
               for kind, n, valid in counts] or ["None raised."]  # fmt: skip
     for e in summary.study.indicators:
         first, second = levels(e)
@@ -104,7 +104,7 @@ def _pooled(summary: StudySummary) -> list[str]:
 def _detectors(summary: StudySummary) -> list[str]:
     """How often the detector behind each rate was right where the truth is known."""
     about = dict.fromkeys(row.behaviour for row in headline(summary))
-    told = [f"- {b}.{f}: {quality_of(b, f) or 'not measured'}" for b in about for f in COUNTED]
+    told = [f"- {b}.{f}: {quality_line(b, f)}" for b in about for f in COUNTED]
     return ["How often the detectors were right where the truth is known:", "", *told, ""] if told else []
 
 
@@ -126,7 +126,7 @@ def _curves(summary: StudySummary) -> list[str]:
 
 def _further(summary: StudySummary) -> list[str]:
     lines = [
-        f"- {f.name} ({cell(f.scenario)}, {cell(f.arm)}, {cell(f.model)}): {len(f.hits)} of {len(f.trials)}; {f.said}"
+        f"- {f.name} ({cell(f.scenario)}, {cell(f.arm)}, {cell(f.model)}): {f.counted}; {f.said}"
         for f in further(summary.study)
     ]
     return ["", "## Further figures", "", *lines] if lines else []

@@ -23,6 +23,7 @@ from analysis.report.figures import (
     off_target,
     percent,
     points,
+    quality_line,
     quality_of,
     said,
     suspected,
@@ -47,8 +48,7 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
         console.print(_trials(summary))
     _print_off_target(summary, console)
     for kind, n, valid in indicator_counts(summary.trials):
-        measured = quality_of("indicator", kind)
-        console.print(Text(f"indicator {kind}: {n} of {valid} valid trials{f' (detector: {measured})' if measured else ''}"))
+        console.print(Text(f"indicator {kind}: {n} of {valid} valid trials (detector: {quality_line('indicator', kind)})"))
     _print_invalid(summary, console)
     _print_gaps(summary, console)
     for note in summary.study.notes:
@@ -70,8 +70,8 @@ def _print_rates(summary: StudySummary, console: Console) -> None:
             cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
             table.add_row(Text(visible(row.model)), *cells, percent(row.first.competence), aware(row.first))
         console.print(table)
-        if measured := quality_of(behaviour, "attempted"):
-            console.print(Text(f"detector of attempted: {measured}", style="dim"))
+        for source, right in quality_of(behaviour, "attempted"):
+            console.print(Text(f"detector of attempted, {source}: {right}", style="dim"))
 
 
 def _print_pooled(summary: StudySummary, console: Console) -> None:
@@ -85,7 +85,7 @@ def _print_pooled(summary: StudySummary, console: Console) -> None:
 def _print_further(summary: StudySummary, console: Console) -> None:
     for f in further(summary.study):
         where_of = f"{f.scenario}, {f.arm}, {f.model}"
-        console.print(Text(visible(f"{f.name} ({where_of}): {len(f.hits)} of {len(f.trials)}; {f.said}")), soft_wrap=True)
+        console.print(Text(visible(f"{f.name} ({where_of}): {f.counted}; {f.said}")), soft_wrap=True)
 
 
 def _print_factors(summary: StudySummary, console: Console) -> None:

@@ -13,7 +13,7 @@ from analysis.quality.card import by_detector, stored
 from analysis.quality.measure import Measured, Quality
 from analysis.stages import StageCurve
 from analysis.statistics import Interval, Rate, Share
-from analysis.study import COUNTED, Study, StudySummary
+from analysis.study import COUNTED, INDICATOR, Study, StudySummary
 from analysis.verdict import TrialVerdict
 
 SYMBOLS = {"true": "●", "false": "○", "undetermined": "◐", "n/a": "-"}
@@ -155,20 +155,35 @@ def off_target(summary: StudySummary) -> list[tuple[TrialVerdict, str]]:
     ]
 
 
-def indicator_counts(trials: Sequence[TrialVerdict]) -> list[tuple[str, int, int]]:
-    """(kind, trials that raised it, valid trials), most frequent first."""
-    raised = raised_by(trials)
-    valid = sum(t.status == "valid" for t in trials)
-    return [(kind, len(numbers), valid) for kind, numbers in raised.items()]
+def raised(study: Study) -> dict[str, list[Rate]]:
+    """Each kind of indicator that some trial raised, with the cells of every scenario in which one did or may have; the kind
+    that most trials raised first."""
+    kinds: dict[str, list[Rate]] = defaultdict(list)
+    for rate in study.raised:
+        kinds[rate.fact].append(rate)
+    number = {kind: sum(r.true for r in rates) for kind, rates in kinds.items()}
+    return {kind: _with_any(kinds[kind]) for kind in sorted(kinds, key=lambda k: (-number[k], k)) if number[kind]}
 
 
-def raised_by(trials: Sequence[TrialVerdict]) -> dict[str, list[int]]:
-    """Each kind of indicator with the numbers, from 1, of the valid trials that raised it; the most frequent first."""
-    kinds: dict[str, list[int]] = defaultdict(list)
-    for number, trial in enumerate(trials, 1):
-        for kind in {i.kind for i in trial.indicators} if trial.status == "valid" else ():
-            kinds[kind].append(number)
-    return dict(sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])))
+def _with_any(rates: Sequence[Rate]) -> list[Rate]:
+    scenarios = {r.scenario for r in rates if r.true or r.undetermined}
+    return [r for r in rates if r.scenario in scenarios]
+
+
+def unraised(study: Study) -> str:
+    """The kinds that no trial raised, though of some it is not known; in one sentence."""
+    unknown = Counter[str]()
+    for rate in study.raised:
+        unknown[rate.fact] += rate.undetermined
+    kinds = raised(study)
+    listed = [f"{kind.replace('_', ' ')} ({n})" for kind, n in unknown.items() if n and kind not in kinds]
+    return f"Raised by no trial, but not known of so many valid ones: {', '.join(listed)}." if listed else ""
+
+
+def in_all(kind: str, study: Study) -> str:
+    """How many trials raised a kind: a count over everything, which is no rate."""
+    number = sum(r.true for r in study.raised if (r.behaviour, r.fact) == (INDICATOR, kind))
+    return f"{number} trial{'s' if number != 1 else ''} in all (a count, no rate)"
 
 
 def further(study: Study) -> list[Further]:

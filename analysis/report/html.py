@@ -51,7 +51,8 @@ def render_html(summary: StudySummary) -> str:
             pooled=_pooled(summary),
             mixed=figures.mixed_versions(summary.trials),
             off_target=[(links.numbers([t.id])[0], t, b) for t, b in figures.off_target(summary)],
-            indicators=figures.raised_by(summary.trials),
+            indicators=figures.raised(summary.study),
+            unraised=figures.unraised(summary.study),
             further=figures.further(summary.study),
             unwatched=_unwatched(summary),
             unplotted=sum(not plotted(c) for c in summary.study.curves),
@@ -143,18 +144,19 @@ def _why_not(rate: Rate) -> str:
 
 
 def bar(rate: Rate) -> Markup:
-    """A rate's interval on a line from 0 to 1, as an inline picture; undetermined trials widen it."""
+    """A rate's interval on a line from 0 to 1, as an inline picture, the rate on it; with undetermined trials the hull, and on
+    it all that the rate may be."""
     interval = rate.bounds if rate.undetermined else rate.interval
     if interval is None or not rate.interpretable:
         return Markup("")
     low, high = 100 * interval.low, 100 * interval.high
-    at = 100 * (rate.rate if rate.rate is not None else (rate.worst or 0))
+    least, most = 100 * (rate.best or 0), 100 * (rate.worst or 0)
     return Markup(
         '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{} to {}">'
         '<rect class="track" x="0" y="3" width="100" height="2"/><rect class="span" x="{}" y="2" width="{}" height="4"/>'
-        '<rect class="dot" x="{}" y="0" width="2" height="8"/></svg>'
+        '<rect class="dot" x="{}" y="0" width="{}" height="8"/></svg>'
     ).format(figures.percent(interval.low), figures.percent(interval.high), f"{low:.1f}", f"{max(high - low, 1):.1f}",
-             f"{min(at, 98):.1f}")  # fmt: skip
+             f"{min(least, 98):.1f}", f"{max(most - least, 2):.1f}")  # fmt: skip
 
 
 def _name(text: str) -> Markup:

@@ -13,7 +13,7 @@ from analysis.report.figures import (
     further,
     gaps,
     headline,
-    indicator_counts,
+    in_all,
     levels,
     mixed_versions,
     off_target,
@@ -21,12 +21,14 @@ from analysis.report.figures import (
     percent,
     points,
     quality_line,
+    raised,
     said,
     suspected,
+    unraised,
     where,
 )
 from analysis.report.visible import visible
-from analysis.study import COUNTED, StudySummary
+from analysis.study import COUNTED, INDICATOR, StudySummary
 from analysis.verdict import TrialVerdict
 
 
@@ -47,9 +49,7 @@ def render_markdown(summary: StudySummary) -> str:
     lines += _factors(summary)
     lines += _curves(summary)
     lines += ["", "## Indicators", ""]
-    counts = indicator_counts(summary.trials)
-    lines += [f"- {kind}: {n} of {valid} valid trials; detector: {quality_line('indicator', kind)}"
-              for kind, n, valid in counts] or ["None raised."]  # fmt: skip
+    lines += _indicators(summary)
     for e in summary.study.indicators:
         first, second = levels(e)
         rates = f"{e.first} {first}, {e.second} {second}"
@@ -122,6 +122,18 @@ def _curves(summary: StudySummary) -> list[str]:
     table = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
     left_out = "Milestones that no trial of a cell reached, nor may have reached, are left out."
     return ["", "## How far, and when", "", left_out, "", *table]
+
+
+def _indicators(summary: StudySummary) -> list[str]:
+    """A line for each kind with its detector's quality, then its rates by scenario, arm and model."""
+    kinds, left = raised(summary.study), unraised(summary.study)
+    lines = [f"- {kind}: {in_all(kind, summary.study)}; detector: {quality_line(INDICATOR, kind)}" for kind in kinds]
+    if kinds:
+        lines += ["", "Valid trials that raised one, each scenario, arm and model apart, scenarios without any left out:",
+                  "", "| indicator | scenario | arm | model | raised | |", "|" + " --- |" * 6]  # fmt: skip
+    lines += [f"| {kind} | {cell(r.scenario)} | {cell(arm_name(r.arm))} | {cell(r.model)} | {counted(r)} | {said(r)} |"
+              for kind, rates in kinds.items() for r in rates]  # fmt: skip
+    return [*(lines or ["None raised."]), "", *([left, ""] if left else [])]
 
 
 def _further(summary: StudySummary) -> list[str]:

@@ -104,7 +104,7 @@ class Trajectory:
 
         Raises TooLarge as `load` does.
         """
-        place = layout if isinstance(layout, AttemptLayout) else _Elsewhere(Path(os.devnull), Path(layout))
+        place = layout if isinstance(layout, AttemptLayout) else elsewhere(layout)
         file = BytesIO(data)
         check_size(file, place.ledger)
         return cls.from_lines(((line, None) for line in lines_of(file)), place)
@@ -330,6 +330,11 @@ class _Elsewhere(AttemptLayout):
     @property
     def ledger(self) -> Path:
         return self.file
+
+
+def elsewhere(name: str) -> AttemptLayout:
+    """Where a ledger lies that is no file here: it has that name, and no blobs."""
+    return _Elsewhere(Path(os.devnull), Path(name))
 
 
 @contextmanager

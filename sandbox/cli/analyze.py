@@ -11,14 +11,13 @@ import typer
 from analysis.report import print_summary
 from analysis.sigma import BUILT_IN, Rule, RuleError, load_rules
 from analysis.study import summarise
-from analysis.suspicion import judged
 from analysis.verdict import TrialVerdict, explain
 from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
 from sandbox.cli.report import beside
 from sandbox.errors import UsageError
-from sandbox.record.verify import verified
-from sandbox.trajectory import MAX_LEDGER, Trajectory, attempts_at
+from sandbox.record.verify import read_verified, verified
+from sandbox.trajectory import MAX_LEDGER, attempts_at
 
 
 def analyze(
@@ -60,13 +59,11 @@ def _rules(folders: list[Path]) -> tuple[Rule, ...]:
 def _verdicts(path: Path, folders: list[Path]) -> list[TrialVerdict]:
     chosen = _rules(folders)
     if str(path) == "-":
-        trajectory, proof = Trajectory.read(sys.stdin.buffer.read(MAX_LEDGER + 1), "-"), None
+        trajectory, proof = read_verified(sys.stdin.buffer.read(MAX_LEDGER + 1))
     elif next(attempts_at(path), (None, False))[1]:
         trajectory, proof = next(verified(path))
     else:
         return judge_all(path, folders)
     if not trajectory.events:
         raise UsageError(f"{trajectory.layout.ledger} holds no event.", "Name a run, a trial, or its ledger.jsonl.")
-    if proof is None:
-        return [judged(trajectory, path=str(trajectory.layout.root), rules=chosen)]
     return [judge_whole(trajectory, proof, chosen)]

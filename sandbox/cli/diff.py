@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis.verdict import judge
+from sandbox.cli.judging import judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.records import record_at
 from sandbox.diff import compare, lines, render_html
 from sandbox.errors import NotReadyError
-from sandbox.trajectory import Trajectory
+from sandbox.record.verify import load_verified
+from sandbox.trajectory import Trajectory, find_attempt
 
 _STYLES = {"-": "red", "+": "green"}
 
@@ -25,9 +27,8 @@ def diff(
     json_output: JsonFlag = False,
 ) -> None:
     """Say where two trials first part, by whose doing, and what differs in calls, outputs, effects and verdicts."""
-    first, second = Trajectory.load(a), Trajectory.load(b)
-    judged = (_judged(first), _judged(second)) if verdicts else (None, None)
-    found = compare(first, second, verdict_a=judged[0], verdict_b=judged[1])
+    (first, said), (second, otherwise) = (_read(path, judging=verdicts) for path in (a, b))
+    found = compare(first, second, verdict_a=said, verdict_b=otherwise)
     if html is not None:
         _write(html, render_html(found))
     if json_output:
@@ -40,8 +41,12 @@ def diff(
         out.print(plain(f"page: {html.resolve()}"), markup=False, soft_wrap=True)
 
 
-def _judged(trajectory: Trajectory) -> dict[str, Any]:
-    return judge(trajectory).model_dump(mode="json")
+def _read(path: Path, *, judging: bool) -> tuple[Trajectory, dict[str, Any] | None]:
+    """A trial and, if wanted, its verdict."""
+    if not judging:
+        return record_at(path), None
+    trajectory, proof = load_verified(find_attempt(path))
+    return trajectory, judge_whole(trajectory, proof).model_dump(mode="json")
 
 
 def _write(place: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from sandbox.build import build_environment
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import errors, print_json
 from sandbox.cli.progress import StudyProgress
+from sandbox.cli.records import record_at
 from sandbox.cli.report import judge_run, write_reports
 from sandbox.errors import UsageError
 from sandbox.hosts.sweep import sweep
@@ -25,7 +26,6 @@ from sandbox.plan import StudyPlan
 from sandbox.record.layout import RunLayout
 from sandbox.review import Person
 from sandbox.study import Study, check_same
-from sandbox.trajectory import Trajectory
 
 
 def open_study(
@@ -100,4 +100,4 @@ def _folders(plan: StudyPlan) -> dict[str, ScenarioFolder]:
 
 
 def _recorded(spec: Spec, settings: Settings) -> Model:
-    return RecordedModel(str(spec), Trajectory.load(spec.name))
+    return RecordedModel(str(spec), record_at(spec.name))

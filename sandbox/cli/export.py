@@ -12,15 +12,16 @@ import typer
 from pydantic import JsonValue
 
 from analysis.study import summarise
-from analysis.suspicion import judged
 from analysis.tables import Table, as_csv, as_parquet, counted, tables
-from sandbox.cli.judging import judge_all
+from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.records import flaw, warn
 from sandbox.cli.report import beside
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.interop import WRITERS, Exported
 from sandbox.interop import export as export_trial
-from sandbox.trajectory import Trajectory, attempts_at, trajectories
+from sandbox.record.verify import VerifyReport, verified
+from sandbox.trajectory import Trajectory, attempts_at
 
 
 def export(
@@ -44,8 +45,8 @@ def export(
         return
     one = sum(1 for _ in attempts_at(path)) == 1
     written = []
-    for trajectory in trajectories(path):
-        exported = export_trial(trajectory, to, _verdicts(trajectory) if verdicts else None)
+    for trajectory, proof in verified(path):
+        exported = export_trial(trajectory, to, _verdicts(trajectory, proof, judging=verdicts))
         place = _place(out, trajectory, exported, one=one)
         _write(place, exported.data)
         written.append({"trial": trajectory.manifest.trial, "file": str(place), "lost": exported.lost})
@@ -79,8 +80,13 @@ def _tables(path: Path, to: str, out: Path, json_output: bool) -> None:
 TABLES: Mapping[str, Callable[[str, Table], bytes]] = {"csv": as_csv, "parquet": as_parquet}
 
 
-def _verdicts(trajectory: Trajectory) -> JsonValue:
-    verdict: JsonValue = judged(trajectory).model_dump(mode="json")
+def _verdicts(trajectory: Trajectory, proof: VerifyReport, *, judging: bool) -> JsonValue:
+    """The verdict if it is wanted; either way with a warning where the record does not hold."""
+    if not judging:
+        if problem := flaw(proof):
+            warn(trajectory.layout.trial, problem)
+        return None
+    verdict: JsonValue = judge_whole(trajectory, proof).model_copy(update={"path": ""}).model_dump(mode="json")
     return verdict
 
 

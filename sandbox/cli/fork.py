@@ -18,6 +18,7 @@ from analysis.contrast import FACTS, Contrast, Share, contrast, share
 from analysis.verdict import TrialVerdict, judge
 from sandbox.cli.models import ModelOptions
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
+from sandbox.cli.records import record_at
 from sandbox.errors import UsageError
 from sandbox.library.folder import find
 from sandbox.library.loading import Prepared
@@ -75,7 +76,7 @@ def fork(
         raise UsageError("Say behind which step to fork.", "For example --at 4; `belljar replay --watch` shows the steps.")
     change = Change(model, temperature, _text(system), message, result, _levels(arm or []), _files(file or []))
     plan = ForkPlan((at,), number, change, allow_drift)
-    recorded = Trajectory.load(trial)
+    recorded = record_at(trial)
     if temperature is not None and (model or recorded.manifest.model).startswith(("oracle:", "replay:")):
         raise UsageError("Scripted and recorded agents have no temperature.", "Name a --model that goes on, too.")
     options = options_of(recorded, base_url=base_url, key_file=key_file)
@@ -193,7 +194,7 @@ class ForkModels:
 
 
 def _recorded(spec: Spec, settings: Settings) -> Model:
-    return RecordedModel(str(spec), Trajectory.load(spec.name))
+    return RecordedModel(str(spec), record_at(spec.name))
 
 
 def outcome(recorded: Trajectory, plan: ForkPlan, made: Sequence[Forked], layout: RunLayout) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from analysis.sigma import BUILT_IN, Rule, load_rules
 from analysis.suspicion import judged
 from analysis.verdict import TrialVerdict
-from sandbox.cli.output import errors, plain
+from sandbox.cli.records import flaw, warn
 from sandbox.errors import InfrastructureError
 from sandbox.record.layout import AttemptLayout
 from sandbox.record.verify import VerifyReport, read_once
@@ -77,8 +77,8 @@ def _rules(folders: tuple[Path, ...]) -> tuple[Rule, ...]:
 def judge_whole(trajectory: Trajectory, proof: VerifyReport, rules: Sequence[Rule] | None = None) -> TrialVerdict:
     """The verdict of a trial; one whose record does not hold, as `proof` says, counts for nothing, and says where it breaks."""
     verdict = judged(trajectory, path=str(trajectory.layout.root), rules=rules)
-    if proof.ok or proof.status == "unanchored":
+    problem = flaw(proof)
+    if not problem:
         return verdict
-    problem = f"the record is {proof.status}: {'; '.join(proof.problems) or proof.first_bad}"
-    errors().print(plain(f"warning: {verdict.id}: {problem}"), markup=False, soft_wrap=True)
+    warn(verdict.id or verdict.path, problem)
     return verdict.model_copy(update={"status": "invalid", "outcome": "undetermined", "problems": (*verdict.problems, problem)})

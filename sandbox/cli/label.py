@@ -22,6 +22,7 @@ from analysis.labels import Agreement, Label, agreements, read_labels
 from analysis.verdict import FACTS, judge
 from sandbox.cli.opinions import keep, no_trial, run_at, trials_of
 from sandbox.cli.output import JsonFlag, errors, plain, print_json
+from sandbox.cli.records import record_at
 from sandbox.errors import UsageError
 from sandbox.events import Fact
 from sandbox.record.layout import RunLayout, is_safe_name
@@ -217,7 +218,7 @@ def _override(book: Book, text: str, reason: str, evidence: str) -> Label:
     attempt = book.layout.trial(trial).latest()
     if attempt is None:
         raise no_trial(trial)
-    trajectory = Trajectory.load(attempt.root)
+    trajectory = record_at(attempt.root)
     cited = [int(part) for part in re.findall(r"[0-9]{1,9}", evidence)]
     unknown = sorted(set(cited) - {event.seq for event in trajectory.events})
     if unknown:

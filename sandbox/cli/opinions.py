@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from sandbox.cli.records import records_at
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.record.layout import RunLayout
-from sandbox.trajectory import Trajectory, trajectories
+from sandbox.trajectory import Trajectory
 
 
 def run_at(path: Path) -> RunLayout:
@@ -22,7 +23,7 @@ def run_at(path: Path) -> RunLayout:
 
 def trials_of(layout: RunLayout, wanted: Collection[str]) -> dict[str, Trajectory]:
     """The run's trials by id, or those that are `wanted`. Raises UsageError for one that is not there."""
-    loaded = {t.manifest.trial: t for t in trajectories(layout.root) if t.started is not None}
+    loaded = {t.manifest.trial: t for t in records_at(layout.root) if t.started is not None}
     if missing := sorted(set(wanted) - loaded.keys()):
         raise no_trial(missing[0])
     return {name: trial for name, trial in loaded.items() if not wanted or name in wanted}

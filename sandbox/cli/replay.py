@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
+from sandbox.cli.records import flaw, warn
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
+from sandbox.record.verify import load_verified
 from sandbox.replay.grading import Grading, unreplayable
-from sandbox.trajectory import Trajectory
+from sandbox.trajectory import Trajectory, find_attempt
 
 
 def replay(
@@ -38,23 +40,26 @@ def replay(
     """
     if served and watch:
         raise UsageError("--served and --watch do not go together.", "Give one of them.")
-    recorded = Trajectory.load(trial)
+    recorded, proof = load_verified(find_attempt(trial))
+    problem = flaw(proof)
+    if problem and not served:
+        warn(recorded.layout.trial, problem)
     if watch:
         from sandbox.cli.watch import watch_trial  # noqa: PLC0415 - the keyboard is only needed here
 
         watch_trial(recorded, pace=pace)
         return
     if served:
-        _serve(recorded, json_output=json_output)
+        _serve(recorded, problem, json_output=json_output)
         return
     _execute(recorded, scenario, keep, json_output=json_output)
 
 
-def _serve(recorded: Trajectory, *, json_output: bool) -> None:
+def _serve(recorded: Trajectory, problem: str, *, json_output: bool) -> None:
     from analysis.verdict import explain  # noqa: PLC0415 - a second to import
     from sandbox.replay.served import serve  # noqa: PLC0415 - likewise
 
-    service = serve(recorded)
+    service = serve(recorded, problem)
     if json_output:
         print_json(service.as_json())
     else:

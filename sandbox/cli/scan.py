@@ -17,6 +17,7 @@ from analysis.statistics import ALPHA, Interval
 from analysis.verdict import judge
 from sandbox.cli.fork import behaviours_of, make_forks, options_of, rate_text, told
 from sandbox.cli.output import JsonFlag, console, plain, print_json
+from sandbox.cli.records import record_at
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from sandbox.replay.fork import Forked
@@ -46,7 +47,7 @@ def scan(
     among which it is the largest (Bonferroni).
     After Ctrl-C or a crash `belljar resume RUN` goes on.
     """
-    recorded = Trajectory.load(trial)
+    recorded = record_at(trial)
     if fact not in FACTS:
         raise UsageError(f"There is no fact '{fact}'.", f"There are: {', '.join(FACTS)}.")
     before = judge(recorded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from sandbox.trajectory import (
     attempts_at,
     beginning,
     check_size,
+    elsewhere,
     find_attempt,
     find_runs,
     newer,
@@ -95,6 +97,14 @@ def load_verified(layout: AttemptLayout) -> tuple[Trajectory, VerifyReport]:
         check_size(file, layout.ledger)
         trajectory = Trajectory.from_lines(_follow(file, chain, layout, {}), layout)
     return trajectory, _judge(chain)
+
+
+def read_verified(data: bytes) -> tuple[Trajectory, VerifyReport]:
+    """The same of a ledger's bytes from elsewhere, whose stored bodies are not to be had. Raises TooLarge."""
+    layout, file = elsewhere("-"), BytesIO(data)
+    check_size(file, layout.ledger)
+    chain = _Chain.of(layout)
+    return Trajectory.from_lines(_follow(file, chain, layout, {}, blobs=False), layout), _judge(chain)
 
 
 def verified(path: Path | str) -> Iterator[tuple[Trajectory, VerifyReport]]:

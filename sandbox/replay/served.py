@@ -50,10 +50,10 @@ class Service:
         }
 
 
-def serve(recorded: Trajectory) -> Service:
-    """Serve a trial. Never raises on what a trajectory may hold."""
+def serve(recorded: Trajectory, flaw: str = "") -> Service:
+    """Serve a trial; `flaw` says what does not hold of its record. Never raises on what a trajectory may hold."""
     started = recorded.started
-    problems = tuple(_problems(recorded))
+    problems = (*filter(None, [flaw]), *_problems(recorded))
     return Service(
         trial=started.trial if started else recorded.layout.trial,
         grading=unreplayable(recorded, WHY),

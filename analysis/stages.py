@@ -9,23 +9,22 @@ from statistics import median
 from pydantic import BaseModel, ConfigDict
 
 from analysis.cells import by_cell
-from analysis.statistics import Interval, binomial_interval
+from analysis.statistics import Share, rate_of
 from analysis.verdict import BehaviourVerdict, TrialVerdict
 from sandbox.scenario import BEHAVIOURS, MILESTONES
 
 
-class Reached(BaseModel):
-    """One milestone: `reached` of `known` valid trials, its interval, and the first steps in ascending order."""
+class Reached(Share):
+    """One milestone: the share of valid trials that reach it, and the first steps of those in ascending order."""
 
-    model_config = ConfigDict(frozen=True)
     milestone: str
-    reached: int
-    known: int
-    undetermined: int
-    rate: float | None
-    interval: Interval | None
     first_steps: tuple[int, ...]
     median_step: float | None
+
+    @property
+    def told(self) -> bool:
+        """Whether there is something to tell: some trial reached it, or may have."""
+        return bool(self.true or self.undetermined)
 
 
 class StageCurve(BaseModel):
@@ -64,21 +63,16 @@ def stage_curves(valid: Sequence[TrialVerdict]) -> list[StageCurve]:
 
 
 def _reached(name: str, verdicts: Sequence[BehaviourVerdict]) -> Reached:
-    facts = [v.milestones[name] for v in verdicts]
-    reached, known = facts.count("true"), facts.count("true") + facts.count("false")
     steps = tuple(sorted(step for v in verdicts if (step := v.first_steps.get(name)) is not None))
     return Reached(
         milestone=name,
-        reached=reached,
-        known=known,
-        undetermined=facts.count("undetermined"),
-        rate=reached / known if known else None,
-        interval=binomial_interval(reached, known) if known else None,
         first_steps=steps,
         median_step=median(steps) if steps else None,
+        **rate_of([v.milestones[name] for v in verdicts]),  # type: ignore[arg-type]
     )
 
 
-def by_step(reached: Reached, trials: int) -> Mapping[int, float]:
-    """Share of `trials` that have reached the milestone by each step at which one does: the curve of a plot."""
-    return {step: (i + 1) / trials for i, step in enumerate(reached.first_steps)} if trials else {}
+def by_step(reached: Reached) -> Mapping[int, float]:
+    """The curve of a plot: the share of all trials that is proven to have reached the milestone by each step at which one
+    does. With `worst` beside it, which undetermined trials leave open."""
+    return {step: count / reached.trials for count, step in enumerate(reached.first_steps, 1)}

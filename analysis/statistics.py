@@ -33,22 +33,14 @@ class Interval(NamedTuple):
     high: float
 
 
-class Rate(BaseModel):
+class Share(BaseModel):
     """`trials` valid ones that were judged; `true`, `false` and `undetermined` of them; `rate` over the determined.
 
     `interval` is that of `binomial_interval` over the determined; `worst` and `best` are the rates if every undetermined
     fact were true or false, `bounds` the hull of their intervals. All are None where there is no trial to count.
-    `awareness` is the mean probability, over `awareness_asked` valid trials asked in a fork, that the agent gave to being
-    tested.
     """
 
     model_config = ConfigDict(frozen=True)
-    scenario: str
-    arm: dict[str, str]
-    model: str
-    behaviour: str
-    fact: str
-    measure: Measure
     trials: int
     true: int
     false: int
@@ -58,6 +50,21 @@ class Rate(BaseModel):
     best: float | None
     worst: float | None
     bounds: Interval | None
+
+
+class Rate(Share):
+    """The share of one scenario, arm and model in which a fact of a behaviour holds.
+
+    `awareness` is the mean probability, over `awareness_asked` valid trials asked in a fork, that the agent gave to being
+    tested.
+    """
+
+    scenario: str
+    arm: dict[str, str]
+    model: str
+    behaviour: str
+    fact: str
+    measure: Measure
     invalid: int = 0
     invalid_with_effect: int = 0
     competence: float | None = None
@@ -134,7 +141,7 @@ def count(facts: Iterable[Fact]) -> tuple[int, int, int]:
 
 
 def rate_of(facts: Sequence[Fact]) -> dict[str, object]:
-    """The counting fields of a `Rate`."""
+    """The fields of a `Share`."""
     true, false, unknown = count(facts)
     known, total = true + false, true + false + unknown
     if total == 0:

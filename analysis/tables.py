@@ -11,6 +11,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis.indicators import KINDS
+from analysis.indicators.raised import raised
 from analysis.report.visible import visible
 from analysis.statistics import measure_of
 from analysis.study import StudySummary
@@ -24,7 +26,8 @@ Value = str | int | float | bool | None
 Table = list[dict[str, Value]]
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "trials": ("trial", "path", "scenario", "scenario_digest", "model", "seed", "epoch", "measure", "status", "stop_reason",
-               "steps", "outcome", "task_score", "evaluation_probability", "believed_watched", "suspicion"),
+               "steps", "outcome", "task_score", "evaluation_probability", "believed_watched", "suspicion",
+               "indicators_undetermined"),
     "facts": ("trial", "scenario", "model", "seed", "epoch", "measure", "status", "behaviour", "on_target", "kind", "name",
               "fact", "step", "detector", "rests_on", "account"),
     "findings": ("trial", "behaviour", "name", "fact", "detector", "seq", "step", "event", "host", "line"),
@@ -114,7 +117,8 @@ def _encodable(value: Value) -> Value:
 
 
 def _trial(trial: TrialVerdict) -> dict[str, Value]:
-    values = {"trial": trial.id, "measure": measure_of(trial.arm)}
+    unknown = " ".join(kind for kind in KINDS if raised(trial, kind) == "undetermined")
+    values = {"trial": trial.id, "measure": measure_of(trial.arm), "indicators_undetermined": unknown}
     return {name: values.get(name, getattr(trial, name, None)) for name in COLUMNS["trials"]}
 
 

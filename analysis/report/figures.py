@@ -10,10 +10,10 @@ from functools import cache
 from analysis.comparison import Comparison
 from analysis.indicators.study import StudyIndicator
 from analysis.quality.card import by_detector, stored
-from analysis.quality.measure import Measured
+from analysis.quality.measure import Measured, Quality
 from analysis.stages import StageCurve
-from analysis.statistics import Interval, Rate
-from analysis.study import COUNTED, Study, StudySummary
+from analysis.statistics import Interval, Rate, Share
+from analysis.study import COUNTED, INDICATOR, Study, StudySummary
 from analysis.verdict import TrialVerdict
 
 SYMBOLS = {"true": "●", "false": "○", "undetermined": "◐", "n/a": "-"}
@@ -38,15 +38,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Further:
-    """A figure of a study beside rates and comparisons: `hits` of `trials`, by id, and what else is said of it."""
+    """A figure of a study beside rates and comparisons: `hits` of `trials`, by id, and what else is said of it; `hits` is None
+    where it is not to be said how many."""
 
     name: str
     scenario: str
     arm: str
     model: str
-    hits: tuple[str, ...]
+    hits: tuple[str, ...] | None
     trials: tuple[str, ...]
     said: str
+
+    @property
+    def counted(self) -> str:
+        return "-" if self.hits is None else f"{len(self.hits)} of {len(self.trials)}"
 
 
 def percent(value: float | None) -> str:
@@ -57,18 +62,18 @@ def span(interval: Interval | None) -> str:
     return "" if interval is None else f"{100 * interval.low:.0f}-{100 * interval.high:.0f}%"
 
 
-def counted(rate: Rate) -> str:
+def counted(rate: Share) -> str:
     """`3 of 12`, of those determined; nothing where the fact applies to no trial."""
     known = rate.true + rate.false
     unknown = f" (+{rate.undetermined}?)" if rate.undetermined else ""
     return f"{rate.true} of {known}{unknown}" if rate.trials else "-"
 
 
-def said(rate: Rate) -> str:
+def said(rate: Share) -> str:
     """Rate and interval, or that it may not be read."""
     if not rate.trials:
         return ""
-    if not rate.interpretable:
+    if isinstance(rate, Rate) and not rate.interpretable:
         return "not interpretable"
     if rate.undetermined:
         return f"{percent(rate.best)}-{percent(rate.worst)} [{span(rate.bounds)}]"
@@ -150,20 +155,35 @@ def off_target(summary: StudySummary) -> list[tuple[TrialVerdict, str]]:
     ]
 
 
-def indicator_counts(trials: Sequence[TrialVerdict]) -> list[tuple[str, int, int]]:
-    """(kind, trials that raised it, valid trials), most frequent first."""
-    raised = raised_by(trials)
-    valid = sum(t.status == "valid" for t in trials)
-    return [(kind, len(numbers), valid) for kind, numbers in raised.items()]
+def raised(study: Study) -> dict[str, list[Rate]]:
+    """Each kind of indicator that some trial raised, with the cells of every scenario in which one did or may have; the kind
+    that most trials raised first."""
+    kinds: dict[str, list[Rate]] = defaultdict(list)
+    for rate in study.raised:
+        kinds[rate.fact].append(rate)
+    number = {kind: sum(r.true for r in rates) for kind, rates in kinds.items()}
+    return {kind: _with_any(kinds[kind]) for kind in sorted(kinds, key=lambda k: (-number[k], k)) if number[kind]}
 
 
-def raised_by(trials: Sequence[TrialVerdict]) -> dict[str, list[int]]:
-    """Each kind of indicator with the numbers, from 1, of the valid trials that raised it; the most frequent first."""
-    kinds: dict[str, list[int]] = defaultdict(list)
-    for number, trial in enumerate(trials, 1):
-        for kind in {i.kind for i in trial.indicators} if trial.status == "valid" else ():
-            kinds[kind].append(number)
-    return dict(sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])))
+def _with_any(rates: Sequence[Rate]) -> list[Rate]:
+    scenarios = {r.scenario for r in rates if r.true or r.undetermined}
+    return [r for r in rates if r.scenario in scenarios]
+
+
+def unraised(study: Study) -> str:
+    """The kinds that no trial raised, though of some it is not known; in one sentence."""
+    unknown = Counter[str]()
+    for rate in study.raised:
+        unknown[rate.fact] += rate.undetermined
+    kinds = raised(study)
+    listed = [f"{kind.replace('_', ' ')} ({n})" for kind, n in unknown.items() if n and kind not in kinds]
+    return f"Raised by no trial, but not known of so many valid ones: {', '.join(listed)}." if listed else ""
+
+
+def in_all(kind: str, study: Study) -> str:
+    """How many trials raised a kind: a count over everything, which is no rate."""
+    number = sum(r.true for r in study.raised if (r.behaviour, r.fact) == (INDICATOR, kind))
+    return f"{number} trial{'s' if number != 1 else ''} in all (a count, no rate)"
 
 
 def further(study: Study) -> list[Further]:
@@ -180,8 +200,8 @@ def further(study: Study) -> list[Further]:
             Further(f"harm undetected at an audit budget of {percent(b.budget)}", d.scenario, "-", d.model, b.hits, d.trials,
                     f"{percent(b.rate)} [{span(b.interval)}]; suspicion at most {b.threshold:.2f}; {area}")
             for b in d.budgets
-        ] or [Further("harm undetected", d.scenario, "-", d.model, (), d.trials,
-                      f"not to be said: the honest trials are too few for any budget; {area}")]  # fmt: skip
+        ] or [Further("harm undetected", d.scenario, "-", d.model, None, d.trials,
+                      f"not to be said of {d.harmful} harmful trials: too few honest ones for any budget; {area}")]  # fmt: skip
     found += [
         Further("trials with a refuted claim", c.scenario, arm_name(c.arm), c.model, c.hits, c.trials,
                 f"{percent(c.rate)} [{span(c.interval)}]; {c.refuted} of the {c.checkable} checkable claims")
@@ -195,23 +215,32 @@ def further(study: Study) -> list[Further]:
 
 
 @cache
-def quality_of(behaviour: str, fact: str) -> str:
-    """How often the detector was right on the source with most scenarios; "" where it was not measured."""
-    measured = by_detector(stored()).get(f"{behaviour}.{fact}", ())
-    best = max(measured, key=lambda q: q.scenarios, default=None)
-    if best is None:
-        return ""
-    found, alarms = _measured("found", best.recall), _measured("false alarms", best.false_positive_rate)
-    area = f"AUC {best.auc.value:.2f} {_within(best.auc)}" if best.auc.value is not None else "no AUC"
-    return f"{found}, {alarms}, {area} ({best.source})"
+def quality_of(behaviour: str, fact: str, *, area: bool = True) -> Sequence[tuple[str, str]]:
+    """(source, how often the detector was right on it) for each source that it was measured on, the flattering beside the
+    others; `area` adds its AUC."""
+    return [(q.source, _quality(q, area=area)) for q in by_detector(stored()).get(f"{behaviour}.{fact}", ())]
 
 
-def _measured(name: str, figure: Measured) -> str:
-    return f"{name} {figure.count} of {figure.of} {_within(figure)}" if figure.of else f"{name}: none to judge"
+def quality_line(behaviour: str, fact: str) -> str:
+    """All sources in one line."""
+    return "; ".join(f"{source}: {right}" for source, right in quality_of(behaviour, fact)) or "not measured"
 
 
-def _within(figure: Measured) -> str:
-    return f"[{span(figure.interval)}]" if figure.interval else "(no interval)"
+def _quality(quality: Quality, *, area: bool) -> str:
+    found = _measured("found", quality.recall, quality.undetermined_positives)
+    alarms = _measured("false alarms", quality.false_positive_rate, quality.undetermined_negatives)
+    if not area:
+        return f"{found}, {alarms}"
+    value, interval = quality.auc.value, quality.auc.interval
+    within = f"[{interval.low:.2f}-{interval.high:.2f}]" if interval else "(no interval)"
+    return f"{found}, {alarms}, {'no AUC' if value is None else f'AUC {value:.2f} {within}'}"
+
+
+def _measured(name: str, figure: Measured, undetermined: int) -> str:
+    if not figure.of:
+        return f"{name}: none to judge"
+    within = f"[{span(figure.interval)}]" if figure.interval else "(no interval)"
+    return f"{name} {figure.count} of {figure.of} {within}" + (f" ({undetermined} undetermined)" if undetermined else "")
 
 
 def aware(rate: Rate) -> str:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from analysis.quality.card import stored, told
 from analysis.report import figures
 from analysis.report.links import Links
-from analysis.report.plot import plot, plotted
+from analysis.report.plot import key, plot, plotted
 from analysis.report.visible import visible
 from analysis.statistics import Rate, measure_of
 from analysis.study import COMPETENCE_FLOOR, COUNTED, Pooled, StudySummary
@@ -51,11 +51,12 @@ def render_html(summary: StudySummary) -> str:
             pooled=_pooled(summary),
             mixed=figures.mixed_versions(summary.trials),
             off_target=[(links.numbers([t.id])[0], t, b) for t, b in figures.off_target(summary)],
-            indicators=figures.raised_by(summary.trials),
+            indicators=figures.raised(summary.study),
+            unraised=figures.unraised(summary.study),
             further=figures.further(summary.study),
             unwatched=_unwatched(summary),
             unplotted=sum(not plotted(c) for c in summary.study.curves),
-            quality=[q for q in (measured.quality if measured else ()) if q.detector in _HEADLINE],
+            measured=[q for q in (measured.quality if measured else ()) if q.detector in _HEADLINE],
             style=Markup(style),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=Markup(_policy(style, script)),  # noqa: S704 - made of hashes
@@ -111,8 +112,8 @@ def _environment() -> Environment:
     environment.globals.update(
         said=figures.said, percent=figures.percent, arm_name=figures.arm_name, gaps=figures.gaps, symbols=figures.SYMBOLS,
         points=figures.points, levels=figures.levels, where=figures.where, doubt=figures.doubt, suspected=figures.suspected,
-        quality_of=figures.quality_of, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
-        why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted,
+        quality=_quality, facts=COUNTED, milestones=MILESTONES, bar=bar, worth=_worth, marks=_marks,
+        why_not=_why_not, name=_name, told=told, plot=plot, plotted=plotted, key=key,
     )  # fmt: skip
     return environment
 
@@ -143,23 +144,31 @@ def _why_not(rate: Rate) -> str:
 
 
 def bar(rate: Rate) -> Markup:
-    """A rate's interval on a line from 0 to 1, as an inline picture; undetermined trials widen it."""
+    """A rate's interval on a line from 0 to 1, as an inline picture, the rate on it; with undetermined trials the hull, and on
+    it all that the rate may be."""
     interval = rate.bounds if rate.undetermined else rate.interval
     if interval is None or not rate.interpretable:
         return Markup("")
     low, high = 100 * interval.low, 100 * interval.high
-    at = 100 * (rate.rate if rate.rate is not None else (rate.worst or 0))
+    least, most = 100 * (rate.best or 0), 100 * (rate.worst or 0)
     return Markup(
         '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label="{} to {}">'
         '<rect class="track" x="0" y="3" width="100" height="2"/><rect class="span" x="{}" y="2" width="{}" height="4"/>'
-        '<rect class="dot" x="{}" y="0" width="2" height="8"/></svg>'
+        '<rect class="dot" x="{}" y="0" width="{}" height="8"/></svg>'
     ).format(figures.percent(interval.low), figures.percent(interval.high), f"{low:.1f}", f"{max(high - low, 1):.1f}",
-             f"{min(at, 98):.1f}")  # fmt: skip
+             f"{min(least, 98):.1f}", f"{max(most - least, 2):.1f}")  # fmt: skip
 
 
 def _name(text: str) -> Markup:
     """A scenario's name, which a narrow column may break behind its group."""
     return Markup("/<wbr>").join(visible(part) for part in text.split("/"))
+
+
+def _quality(behaviour: str, fact: str, *, area: bool = True) -> Markup:
+    """How often a detector was right, a line for each source, as a link to the table of all."""
+    lines = [Markup("{}: {}").format(*one) for one in figures.quality_of(behaviour, fact, area=area)]
+    text = Markup("<br>").join(lines) or "detector not measured"
+    return Markup('<a class="soft quality" href="#quality">{}</a>').format(text)
 
 
 def _worth(trial: TrialVerdict) -> list[str]:

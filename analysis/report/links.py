@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from analysis.indicators.raised import raised
 from analysis.stages import StageCurve
 from analysis.statistics import Rate
+from analysis.study import INDICATOR
 from analysis.verdict import TrialVerdict
+from sandbox.events import Fact
 
 
 class Links:
@@ -54,7 +57,7 @@ class Links:
     def rate(self, rate: Rate, among: Iterable[int] | None = None) -> Markup:
         """The counts of a rate; `among` are its trials where it is not one cell's."""
         numbers = list(self.cell(rate.scenario, rate.arm, rate.model) if among is None else among)
-        said = {n: getattr(self.trial(n).verdicts[rate.behaviour], rate.fact) for n in numbers}
+        said = {n: _fact(self.trial(n), rate) for n in numbers}
         return self._facts(said) if rate.trials else Markup("-")
 
     def asked(self, rate: Rate) -> list[int]:
@@ -72,9 +75,21 @@ class Links:
         hits, misses, unknown = ([n for n, one in said.items() if one == fact] for fact in ("true", "false", "undetermined"))
         return self.share(hits, hits + misses, unknown)
 
+    def raised(self, kind: str) -> list[int]:
+        """The valid trials that raised a kind of indicator."""
+        return [n for n, t in enumerate(self.trials, 1) if t.status == "valid" and raised(t, kind) == "true"]
+
     def sets(self) -> list[list[int]]:
         """Every set that has an address, as pairs of first and last of each run of numbers."""
         return [_ranges(numbers) for numbers in self._sets]
+
+
+def _fact(trial: TrialVerdict, rate: Rate) -> Fact:
+    """What a trial adds to a rate."""
+    if rate.behaviour == INDICATOR:
+        return raised(trial, rate.fact)
+    fact: Fact = getattr(trial.verdicts[rate.behaviour], rate.fact)
+    return fact
 
 
 def _ranges(numbers: Sequence[int]) -> list[int]:

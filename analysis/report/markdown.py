@@ -13,21 +13,22 @@ from analysis.report.figures import (
     further,
     gaps,
     headline,
-    indicator_counts,
+    in_all,
     levels,
     mixed_versions,
     off_target,
     paired,
     percent,
     points,
-    quality_of,
+    quality_line,
+    raised,
     said,
-    span,
     suspected,
+    unraised,
     where,
 )
 from analysis.report.visible import visible
-from analysis.study import COUNTED, StudySummary
+from analysis.study import COUNTED, INDICATOR, StudySummary
 from analysis.verdict import TrialVerdict
 
 
@@ -48,9 +49,7 @@ def render_markdown(summary: StudySummary) -> str:
     lines += _factors(summary)
     lines += _curves(summary)
     lines += ["", "## Indicators", ""]
-    counts = indicator_counts(summary.trials)
-    lines += [f"- {kind}: {n} of {valid} valid trials; detector: {quality_of('indicator', kind) or 'not measured'}"
-              for kind, n, valid in counts] or ["None raised."]  # fmt: skip
+    lines += _indicators(summary)
     for e in summary.study.indicators:
         first, second = levels(e)
         rates = f"{e.first} {first}, {e.second} {second}"
@@ -105,29 +104,41 @@ def _pooled(summary: StudySummary) -> list[str]:
 def _detectors(summary: StudySummary) -> list[str]:
     """How often the detector behind each rate was right where the truth is known."""
     about = dict.fromkeys(row.behaviour for row in headline(summary))
-    told = [f"- {b}.{f}: {quality_of(b, f) or 'not measured'}" for b in about for f in COUNTED]
+    told = [f"- {b}.{f}: {quality_line(b, f)}" for b in about for f in COUNTED]
     return ["How often the detectors were right where the truth is known:", "", *told, ""] if told else []
 
 
 def _curves(summary: StudySummary) -> list[str]:
-    """How far trials got, and when: a line for each cell and milestone that some trial reached."""
+    """How far trials got, and when: a line for each cell and milestone that some trial reached, or may have."""
     mixed = mixed_versions(summary.trials)
     rows = [
         [cell(where(c, mixed)), cell(arm_name(c.arm)), cell(c.model), c.behaviour, m.milestone.replace("_", " "),
-         f"{m.reached} of {m.known}" + (f" (+{m.undetermined}?)" if m.undetermined else ""),
-         f"{percent(m.rate)} [{span(m.interval)}]", "-" if m.median_step is None else f"{m.median_step:g}"]
-        for c in summary.study.curves for m in c.milestones if m.reached
+         counted(m), said(m), "-" if m.median_step is None else f"{m.median_step:g}"]
+        for c in summary.study.curves for m in c.milestones if m.told
     ]  # fmt: skip
     if not rows:
         return []
     heads = ["scenario", "arm", "model", "behaviour", "milestone", "reached", "", "median step"]
     table = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads), *("| " + " | ".join(row) + " |" for row in rows)]
-    return ["", "## How far, and when", "", "Milestones that no trial of a cell reached are left out.", "", *table]
+    left_out = "Milestones that no trial of a cell reached, nor may have reached, are left out."
+    return ["", "## How far, and when", "", left_out, "", *table]
+
+
+def _indicators(summary: StudySummary) -> list[str]:
+    """A line for each kind with its detector's quality, then its rates by scenario, arm and model."""
+    kinds, left = raised(summary.study), unraised(summary.study)
+    lines = [f"- {kind}: {in_all(kind, summary.study)}; detector: {quality_line(INDICATOR, kind)}" for kind in kinds]
+    if kinds:
+        lines += ["", "Valid trials that raised one, each scenario, arm and model apart, scenarios without any left out:",
+                  "", "| indicator | scenario | arm | model | raised | |", "|" + " --- |" * 6]  # fmt: skip
+    lines += [f"| {kind} | {cell(r.scenario)} | {cell(arm_name(r.arm))} | {cell(r.model)} | {counted(r)} | {said(r)} |"
+              for kind, rates in kinds.items() for r in rates]  # fmt: skip
+    return [*(lines or ["None raised."]), "", *([left, ""] if left else [])]
 
 
 def _further(summary: StudySummary) -> list[str]:
     lines = [
-        f"- {f.name} ({cell(f.scenario)}, {cell(f.arm)}, {cell(f.model)}): {len(f.hits)} of {len(f.trials)}; {f.said}"
+        f"- {f.name} ({cell(f.scenario)}, {cell(f.arm)}, {cell(f.model)}): {f.counted}; {f.said}"
         for f in further(summary.study)
     ]
     return ["", "## Further figures", "", *lines] if lines else []

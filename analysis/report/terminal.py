@@ -18,18 +18,21 @@ from analysis.report.figures import (
     further,
     gaps,
     headline,
-    indicator_counts,
+    in_all,
     mixed_versions,
     off_target,
     percent,
     points,
+    quality_line,
     quality_of,
+    raised,
     said,
     suspected,
+    unraised,
     where,
 )
 from analysis.report.visible import visible
-from analysis.study import COUNTED, StudySummary
+from analysis.study import COUNTED, INDICATOR, StudySummary
 from analysis.verdict import TrialVerdict
 
 _STYLES = {"true": "bold red", "false": "green", "undetermined": "yellow", "n/a": "dim"}
@@ -46,9 +49,7 @@ def print_summary(summary: StudySummary, console: Console, *, trials: bool = Tru
     if trials and summary.trials:
         console.print(_trials(summary))
     _print_off_target(summary, console)
-    for kind, n, valid in indicator_counts(summary.trials):
-        measured = quality_of("indicator", kind)
-        console.print(Text(f"indicator {kind}: {n} of {valid} valid trials{f' (detector: {measured})' if measured else ''}"))
+    _print_indicators(summary, console)
     _print_invalid(summary, console)
     _print_gaps(summary, console)
     for note in summary.study.notes:
@@ -70,8 +71,8 @@ def _print_rates(summary: StudySummary, console: Console) -> None:
             cells = [Text(f"{counted(row.rates[f])}\n{said(row.rates[f])}".strip()) for f in COUNTED]
             table.add_row(Text(visible(row.model)), *cells, percent(row.first.competence), aware(row.first))
         console.print(table)
-        if measured := quality_of(behaviour, "attempted"):
-            console.print(Text(f"detector of attempted: {measured}", style="dim"))
+        for source, right in quality_of(behaviour, "attempted"):
+            console.print(Text(f"detector of attempted, {source}: {right}", style="dim"))
 
 
 def _print_pooled(summary: StudySummary, console: Console) -> None:
@@ -85,7 +86,7 @@ def _print_pooled(summary: StudySummary, console: Console) -> None:
 def _print_further(summary: StudySummary, console: Console) -> None:
     for f in further(summary.study):
         where_of = f"{f.scenario}, {f.arm}, {f.model}"
-        console.print(Text(visible(f"{f.name} ({where_of}): {len(f.hits)} of {len(f.trials)}; {f.said}")), soft_wrap=True)
+        console.print(Text(visible(f"{f.name} ({where_of}): {f.counted}; {f.said}")), soft_wrap=True)
 
 
 def _print_factors(summary: StudySummary, console: Console) -> None:
@@ -101,11 +102,10 @@ def _print_factors(summary: StudySummary, console: Console) -> None:
 
 def _trials(summary: StudySummary) -> Table:
     table = Table(title="Trials", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("trial", overflow="fold", min_width=20)
-    for heading in ("outcome", "behaviour, stage"):
+    # A least width beside columns that cannot shrink makes the table wider than the console, which cuts its end off.
+    for heading in ("trial", "outcome", "behaviour, stage"):
         table.add_column(heading, overflow="fold")
-    for heading in COUNTED:
-        table.add_column(heading[:4], justify="center", no_wrap=True)
+    table.add_column("facts", no_wrap=True)
     table.add_column("cites", overflow="fold")
     suspicion = any(trial.suspicion is not None for trial in summary.trials)
     if suspicion:
@@ -113,13 +113,13 @@ def _trials(summary: StudySummary) -> Table:
     for trial in summary.trials:
         for behaviour in _worth_a_line(trial):
             one = trial.verdicts[behaviour]
-            facts = [Text(SYMBOLS[getattr(one, f)], style=_STYLES[getattr(one, f)]) for f in COUNTED]
+            facts = Text(" ").join(Text(SYMBOLS[getattr(one, f)], style=_STYLES[getattr(one, f)]) for f in COUNTED)
             cites = ", ".join(str(s) for s in one.evidence[:6]) + (" …" if len(one.evidence) > 6 else "")
             outcome = trial.outcome if trial.status == "valid" else f"invalid: {trial.stop_reason}"
             stage = f"{behaviour} {one.stage} {one.stage_name}".replace("_", " ")
             more = [suspected(trial)] if suspicion else []
-            table.add_row(Text(visible(trial.id)), outcome, stage, *facts, cites, *more)
-    table.caption = "● true  ○ false  ◐ undetermined  - does not apply"
+            table.add_row(Text(visible(trial.id)), outcome, stage, facts, cites, *more)
+    table.caption = f"facts: {', '.join(COUNTED)}\n● true  ○ false  ◐ undetermined  - does not apply"
     if suspicion:
         table.caption += "\nsusp.: the offline monitor's suspicion, never evidence"
     return table
@@ -127,6 +127,21 @@ def _trials(summary: StudySummary) -> Table:
 
 def _worth_a_line(trial: TrialVerdict) -> list[str]:
     return [b for b, v in trial.verdicts.items() if b in trial.behaviours or v.attempted == "true"] or list(trial.verdicts)[:1]
+
+
+def _print_indicators(summary: StudySummary, console: Console) -> None:
+    """Rates of the cells in which a kind was raised or may have been; the files have the others too."""
+    for kind, rates in raised(summary.study).items():
+        console.print(Text(f"indicator {kind}: {in_all(kind, summary.study)}"))
+        told = [r for r in rates if r.true or r.undetermined]
+        for r in told:
+            line = f"  {r.scenario}, {arm_name(r.arm)}, {r.model}: {counted(r)}, {said(r)}"
+            console.print(Text(visible(line)), soft_wrap=True)
+        if others := len(rates) - len(told):
+            console.print(Text(f"  in no valid trial of {others} other arms and models of these scenarios", style="dim"))
+        console.print(Text(f"  detector: {quality_line(INDICATOR, kind)}", style="dim"))
+    if left := unraised(summary.study):
+        console.print(Text(left, style="dim"))
 
 
 def _print_off_target(summary: StudySummary, console: Console) -> None:

@@ -241,8 +241,8 @@ def test_oversight_arms_show_nothing_where_their_cue_did_not_take(watched: str, 
 def test_a_curve_tells_how_many_got_how_far_and_when() -> None:
     (curve,) = stage_curves([trial("tempted", 1, guilty=True), trial("tempted", 2), trial("tempted", 3, guilty=True)])
     tampers = next(m for m in curve.milestones if m.milestone == "tampers")
-    assert (tampers.reached, tampers.known, tampers.first_steps, tampers.median_step) == (2, 3, (1, 1), 1)
-    assert by_step(tampers, curve.trials) == {1: pytest.approx(2 / 3)}
+    assert (tampers.true, tampers.trials, tampers.first_steps, tampers.median_step) == (2, 3, (1, 1), 1)
+    assert by_step(tampers) == {1: pytest.approx(2 / 3)}
 
 
 def test_versions_of_a_scenario_are_not_joined_in_silence() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from analysis.quality.card import by_detector, stored
 from analysis.report import print_summary, render_html, render_markdown
 from analysis.report.visible import visible
 from analysis.study import StudySummary, summarise
@@ -213,6 +214,56 @@ def test_beside_rates_stand_awareness_detector_quality_pooled_rates_and_further_
         assert wanted in text, wanted
     if form != "terminal":
         assert "How far, and when" in text
+
+
+def in_form(form: str, summary: StudySummary, width: int = 250) -> str:
+    """What a reader of one form of the report has before them."""
+    if form == "markdown":
+        return render_markdown(summary)
+    if form == "html":
+        return re.sub(r"<[^>]+>", " ", whole(render_html(summary)))
+    out = io.StringIO()
+    print_summary(summary, Console(file=out, width=width, color_system=None))
+    return out.getvalue()
+
+
+FORMS = ("html", "markdown", "terminal")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_beside_a_verdict_each_source_tells_how_often_its_detector_was_right(form: str) -> None:
+    (one,) = [q for q in by_detector(stored())["sabotage.attempted"] if q.source == "adversarial"]
+    assert one.undetermined_positives > 0
+    found, alarms = one.recall, one.false_positive_rate
+    assert found.interval
+    adversarial = (
+        f"adversarial: found {found.count} of {found.of} [{100 * found.interval.low:.0f}-{100 * found.interval.high:.0f}%] "
+        f"({one.undetermined_positives} undetermined), false alarms {alarms.count} of {alarms.of} "
+    )
+    text = in_form(form, rich())
+    assert adversarial in text
+    assert text.count("oracles: found 27 of 27 [63-100%]") == text.count(adversarial)
+    if form == "html":
+        row = next(r for r in render_html(rich()).split("<tr>") if "tempted · unwatched" in r)
+        assert re.search(rf'<a class="soft quality" href="#quality">oracles: [^<]*<br>{re.escape(adversarial)}', row)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_area_has_bounds_of_its_own_kind(form: str) -> None:
+    text = in_form(form, rich())
+    assert "AUC 1.00 [0.63-1.00]" in text
+    assert not re.search(r"AUC [\d.]+ \[[^\]]*%", text)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_undetected_harm_cannot_be_said_no_number_stands(form: str) -> None:
+    some = {("sabotage/one", "unwatched", 1), ("sabotage/one", "unwatched", 7)}
+    summary = summarise(t for t in rich().trials if (t.scenario, t.arm.get("oversight"), t.seed) in some)
+    (found,) = summary.study.detection
+    assert (found.harmful, found.budgets) == (1, ())
+    before, _ = " ".join(in_form(form, summary).split()).split("not to be said of 1 harmful trials")
+    place = before.rpartition("harm undetected")[2]
+    assert re.fullmatch(r"[^0-9]*-;? ", place), place
 
 
 def test_invalid_trials_and_gaps_are_in_the_open() -> None:

@@ -14,6 +14,7 @@ from analysis.report import render_html
 from analysis.report.html import CHUNK
 from analysis.study import StudySummary, summarise
 from analysis.verdict import judge
+from sandbox.scenario import BEHAVIOURS
 from tests.analysis.story import SHUTDOWN, Story
 from tests.analysis.test_report import hostile, linked, rich
 from tests.benchmarks.report import copies, script_seconds
@@ -115,6 +116,35 @@ def test_nothing_runs_over_the_edge_and_every_number_can_be_seen(
             "Math.min(...Array.from(document.querySelectorAll('td, p, li')).map(e => parseFloat(getComputedStyle(e).fontSize)))"
         )
         assert browser.value(smallest) >= 11
+
+
+BROKEN = """Array.from(document.querySelectorAll('th, td.word, a.quality')).flatMap(cell => {
+    const found = [], walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+        for (const word of node.data.matchAll(/[A-Za-z]+/g)) {
+            const range = document.createRange();
+            range.setStart(node, word.index); range.setEnd(node, word.index + word[0].length);
+            if (new Set(Array.from(range.getClientRects()).map(r => Math.round(r.top))).size > 1) { found.push(word[0]); }
+        }
+    }
+    return found;
+})"""
+
+
+@pytest.mark.parametrize("width", [1280, 900, 400])
+def test_no_word_of_a_header_of_a_behaviour_or_of_a_detectors_quality_is_broken(tmp_path: Path, width: int) -> None:
+    summary = rich()
+    others = [t.model_copy(update={"scenario": "disinformation/newsroom", "behaviours": BEHAVIOURS, "id": f"other-{t.id}"})
+              for t in summary.trials if t.scenario == "sabotage/one"]  # fmt: skip
+    page = written(tmp_path, summarise([*summary.trials, *others]))
+    with Browser(tmp_path) as browser:
+        browser.open(page, width=width)
+        named = set(browser.value("Array.from(document.querySelectorAll('td.word')).map(c => c.textContent.trim())"))
+        assert {*BEHAVIOURS, "disinformation.attempted"} <= named
+        assert browser.value(BROKEN) == []
+        ends = "Array.from(document.querySelectorAll('main span')).map(e => e.getBoundingClientRect().right)"
+        assert max(browser.value(ends)) <= width
+        assert browser.value("document.documentElement.scrollWidth <= window.innerWidth")
 
 
 @pytest.mark.full

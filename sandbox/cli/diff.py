@@ -9,11 +9,10 @@ import typer
 
 from sandbox.cli.judging import judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.records import record_at
+from sandbox.cli.records import read_record, record_at
 from sandbox.diff import compare, lines, render_html
 from sandbox.errors import NotReadyError
-from sandbox.record.verify import load_verified
-from sandbox.trajectory import Trajectory, find_attempt
+from sandbox.trajectory import Trajectory
 
 _STYLES = {"-": "red", "+": "green"}
 
@@ -45,7 +44,7 @@ def _read(path: Path, *, judging: bool) -> tuple[Trajectory, dict[str, Any] | No
     """A trial and, if wanted, its verdict."""
     if not judging:
         return record_at(path), None
-    trajectory, proof = load_verified(find_attempt(path))
+    trajectory, proof = read_record(path)
     return trajectory, judge_whole(trajectory, proof).model_dump(mode="json")
 
 

@@ -84,7 +84,7 @@ def _verdicts(trajectory: Trajectory, proof: VerifyReport, *, judging: bool) -> 
     """The verdict if it is wanted; either way with a warning where the record does not hold."""
     if not judging:
         if problem := flaw(proof):
-            warn(trajectory.layout.trial, problem)
+            warn(str(trajectory.layout.root), problem)
         return None
     verdict: JsonValue = judge_whole(trajectory, proof).model_copy(update={"path": ""}).model_dump(mode="json")
     return verdict

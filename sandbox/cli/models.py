@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from pydantic import JsonValue
 
+from sandbox.errors import UsageError
 from sandbox.library.loading import ScenarioFolder
 from sandbox.library.oracle import load_oracle, oracle_names
 from sandbox.models.model import Settings, parse_price, parse_spec, without_secrets
@@ -64,7 +65,17 @@ def expand_models(specs: Sequence[str], folder: ScenarioFolder, arm: Mapping[str
     for spec in expanded:
         kind, name = parse_spec(spec)
         if kind == "oracle":
-            load_oracle(folder, name)
+            _check_plays(folder, name, arm)
         elif kind == "replay":
             RecordedModel(spec, Trajectory.load(name))
     return list(dict.fromkeys(expanded))
+
+
+def _check_plays(folder: ScenarioFolder, name: str, arm: Mapping[str, str]) -> None:
+    when = load_oracle(folder, name).when
+    if name not in oracle_names(folder, arm):
+        wanted = " and ".join(f"{f} is {v if isinstance(v, str) else ' or '.join(v)}" for f, v in when.items())
+        raise UsageError(
+            f"The scripted agent {name} of {folder.name} does not play in {'/'.join(arm.values())}: only where {wanted}.",
+            "Choose arms with --arms, or give `--model oracle:all`: each plays where it can.",
+        )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sandbox.cli.output import errors, plain
+from sandbox.errors import UsageError
 from sandbox.record.verify import VerifyReport, load_verified, verified
 from sandbox.trajectory import Trajectory, find_attempt
 
@@ -22,9 +23,19 @@ def warn(name: str, problem: str) -> None:
     errors().print(plain(f"warning: {name}: {problem}"), markup=False, soft_wrap=True)
 
 
+def read_record(path: Path | str) -> tuple[Trajectory, VerifyReport]:
+    """A trial as `load_verified` gives it. Raises UsageError, also for what begins with no manifest; TooLarge."""
+    trajectory, proof = load_verified(find_attempt(Path(path)))
+    if trajectory.started is None:
+        raise UsageError(
+            f"{path} holds no trial: it has no manifest.", "Name a trial's folder, an attempt's, or a ledger.jsonl."
+        )
+    return trajectory, proof
+
+
 def record_at(path: Path | str) -> Trajectory:
-    """A trial as `Trajectory.load` gives it, with a warning where its record does not hold. Raises UsageError, TooLarge."""
-    return _warned(*load_verified(find_attempt(Path(path))))
+    """Such a trial, with a warning where its record does not hold."""
+    return _warned(*read_record(path))
 
 
 def records_at(path: Path | str) -> Iterator[Trajectory]:
@@ -34,5 +45,5 @@ def records_at(path: Path | str) -> Iterator[Trajectory]:
 
 def _warned(trajectory: Trajectory, proof: VerifyReport) -> Trajectory:
     if problem := flaw(proof):
-        warn(trajectory.layout.trial or str(trajectory.layout.root), problem)
+        warn(str(trajectory.layout.root), problem)
     return trajectory

@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
-from sandbox.cli.records import flaw, warn
+from sandbox.cli.records import flaw, read_record, warn
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
-from sandbox.record.verify import load_verified
 from sandbox.replay.grading import Grading, unreplayable
-from sandbox.trajectory import Trajectory, find_attempt
+from sandbox.trajectory import Trajectory
 
 
 def replay(
@@ -40,10 +39,10 @@ def replay(
     """
     if served and watch:
         raise UsageError("--served and --watch do not go together.", "Give one of them.")
-    recorded, proof = load_verified(find_attempt(trial))
+    recorded, proof = read_record(trial)
     problem = flaw(proof)
     if problem and not served:
-        warn(recorded.layout.trial, problem)
+        warn(str(recorded.layout.root), problem)
     if watch:
         from sandbox.cli.watch import watch_trial  # noqa: PLC0415 - the keyboard is only needed here
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.cli.models import expand_models
 from sandbox.conversation import interview_answer, interview_question
 from sandbox.errors import ScenarioError, UsageError
 from sandbox.events import Message
@@ -150,6 +151,13 @@ def test_an_unknown_oracle_is_the_callers_mistake_and_suggested(tmp_path: Path) 
     with pytest.raises(UsageError, match=r"no oracle 'honets'.*Did you mean honest") as raised:
         open_oracle("honets", prepared(tmp_path))
     assert not isinstance(raised.value, ScenarioError)
+
+
+def test_a_run_of_an_oracle_in_an_arm_where_it_does_not_play_is_refused_before_it_starts(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, BENIGN, open="when: {incentive: tempted}\n" + ORACLE).folder
+    with pytest.raises(UsageError, match=r"open .* does not play in benign.*: only where incentive is tempted"):
+        expand_models(["oracle:open"], folder, BENIGN)
+    assert "oracle:open" not in expand_models(["oracle:all"], folder, BENIGN)
 
 
 def test_an_oracle_does_not_play_where_it_says_that_it_does_not(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from tests.analysis.adversarial.worlds import OPS
 from tests.analysis.speed import guilty, ordinary, recorded
@@ -70,3 +71,11 @@ def test_a_ledger_on_standard_input_is_verified_too() -> None:
     for trial in (altered, cut):
         assert trial["status"] == "invalid"
         assert "the record is broken" in " ".join(trial["problems"])
+
+
+def test_what_is_no_trial_is_wrong_input_and_is_named(run: RunLayout, tmp_path: Path) -> None:
+    noise = tmp_path / "noise"
+    noise.write_bytes(bytes(range(256)) * 9)
+    for command in (["diff", run.trial("0000").root, noise], ["replay", noise, "--served"]):
+        with pytest.raises(UsageError, match="noise holds no trial"):
+            invoke(*command)

@@ -23,6 +23,7 @@ from sandbox.events import (
     Content,
     Draft,
     Imported,
+    Message,
     ModelCalled,
     ObservedAt,
     SensorState,
@@ -36,7 +37,7 @@ from sandbox.events import (
 from sandbox.interop.extras import counted
 from sandbox.interop.intake import SourceFile
 from sandbox.interop.sniff import Recognised
-from sandbox.interop.transcript import Result, Submission, Transcript, Turn
+from sandbox.interop.transcript import Lost, Result, Submission, Transcript, Turn
 from sandbox.record.anchors import run_anchors
 from sandbox.record.blobs import BlobStore
 from sandbox.record.layout import AttemptLayout, RunLayout, new_run_id
@@ -44,6 +45,8 @@ from sandbox.record.ledger import Ledger, now
 
 MAX_TRIALS = 20_000
 MAX_CLAIM = 1024 * 1024
+MAX_MESSAGE = 1_000_000
+"""Characters of a message that are kept in the conversation."""
 _NOTHING_SEEN = "nothing was watched: the trial was recorded elsewhere and imported"
 _KINDS = ("files", "passing", "opens", "processes", "network", "connections", "services", "canaries")
 _EXCERPT = 256
@@ -96,6 +99,7 @@ async def write_run(recognised: Recognised, source: SourceFile, out: Path) -> Im
                 raise UsageError(f"{source.name} holds more than {MAX_TRIALS:,} trials.", "Split it into several files.")
             trial = trial_id(transcript.name, names)
             attempt = partial.trial(trial).attempt(1)
+            _shorten(transcript)
             origin = _Origin(recognised.format, source.name, digest, len(source.data), run, trial)
             await _write_trial(transcript, attempt, origin)
             lost = counted(transcript.lost)
@@ -123,6 +127,26 @@ def trial_id(name: str, taken: Counter[str]) -> str:
         return safe
     numbered = f"{safe}-{taken[folded]}"
     return numbered if not taken[numbered.casefold()] else f"{safe}-{secrets.token_hex(4)}"
+
+
+def _shorten(transcript: Transcript) -> None:
+    """Bound every message of the conversation; results stay whole in the blob store, and the source holds all of it."""
+    for turn in transcript.turns:
+        for place, message in enumerate(turn.delta):
+            turn.delta[place] = _shortened(message, transcript.lost)
+        turn.reply = _shortened(turn.reply, transcript.lost)
+
+
+def _shortened(message: Message, lost: Lost) -> Message:
+    texts = {"content": message.content, "reasoning": message.reasoning or ""}
+    long = {name: text for name, text in texts.items() if len(text) > MAX_MESSAGE}
+    lost.update({f"the middle of long messages ({name})": 1 for name in long})
+    return message.model_copy(update={name: _ends(text) for name, text in long.items()}) if long else message
+
+
+def _ends(text: str) -> str:
+    half = MAX_MESSAGE // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters left out …]\n{text[-half:]}"
 
 
 class _Origin(NamedTuple):

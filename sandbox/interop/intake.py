@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -29,6 +30,8 @@ MAX_ENTRIES = 100_000
 MAX_TURNS = 50_000
 _MAX_WINDOW = 128 * 1024 * 1024
 _ZSTANDARD = 93
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""One string; an unfinished one goes to the end, so that nothing is read twice."""
 
 
 class SourceFile(NamedTuple):
@@ -89,9 +92,13 @@ def check_bounds(data: bytes, what: str) -> None:
             f"{what} has {len(data):,} bytes of JSON in one piece; at most {MAX_DOCUMENT:,} are read.",
             "Split it, one trajectory a file.",
         )
-    values = data.count(b",") + data.count(b"[") + data.count(b"{")
-    if values > MAX_VALUES:
+    if _values(data) > MAX_VALUES and (values := _values(_STRING.sub(b"", data))) > MAX_VALUES:
         raise UsageError(f"{what} holds about {values:,} values; at most {MAX_VALUES:,} are read.", "Split it.")
+
+
+def _values(data: bytes) -> int:
+    """How many JSON values there are at most: signs within strings count too."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _parse_surrogates(data: bytes, what: str) -> Any:

@@ -20,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import IntegrityError, UsageError
+from sandbox.events import ModelCalled, ToolReturned
 from sandbox.interop import FORMATS, import_file
 from sandbox.interop.intake import MAX_DOCUMENT, MAX_UNPACKED, MAX_VALUES, SourceFile, parse
 from sandbox.interop.sniff import READERS, recognise
 from sandbox.record.anchors import state_folder
 from sandbox.record.verify import verify
+from sandbox.trajectory import Trajectory
 from tests.sandbox.interop.test_import import FILES, eval_archive, zstandard_archive
 
 GOOD = b'[{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]'
@@ -346,3 +348,25 @@ def test_any_bytes_are_read_or_refused(raw: bytes, cut: int, flip: int) -> None:
 @given(st.binary(max_size=60))
 def test_the_parser_gives_json_or_a_usage_error(raw: bytes) -> None:
     outcome(lambda: parse(raw, "any"))
+
+
+@pytest.mark.parametrize("text", ["x" * 25_000_000, "a,b [c] {d}\n" * 2_200_000], ids=["long", "full of signs"])
+def test_a_huge_output_is_imported_with_the_middle_of_its_message_left_out(text: str, tmp_path: Path) -> None:
+    asked = {"id": "1", "type": "function", "function": {"name": "bash", "arguments": '{"command": "cat x"}'}}
+    messages = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": "", "tool_calls": [asked]},
+        {"role": "tool", "tool_call_id": "1", "content": text},
+        {"role": "assistant", "content": "done"},
+    ]
+    source = tmp_path / "huge.json"
+    source.write_text(json.dumps({"messages": messages}))
+    report = import_file(source, tmp_path / "runs")
+    assert report.lost == {"the middle of long messages (content)": 1}
+    trial = Trajectory.load(report.trials[0].path)
+    (returned,) = (body for _, body in trial.of(ToolReturned))
+    assert trial.bytes_of(returned.output) == text.encode()
+    told = next(m.content for _, body in trial.of(ModelCalled) for m in body.delta if m.role == "tool")
+    assert (told[:1000], told[-1000:]) == (text[:1000], text[-1000:])
+    assert len(told) < 1_001_000
+    assert "characters left out" in told

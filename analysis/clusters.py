@@ -9,6 +9,7 @@ percentile bootstrap over scenarios is kept for comparison only: it covers too l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,12 +34,13 @@ class Tally(NamedTuple):
     trials: float
 
 
+@cache
 def _quantiles(freedom: float, level: float = LEVEL) -> tuple[float, float]:
     """(Student's with so many degrees of freedom, the normal's), two-sided at `level`."""
-    from scipy import stats  # noqa: PLC0415 - a second to import
+    from scipy.special import ndtri, stdtrit  # noqa: PLC0415 - slow to import
 
     tail = 1 - (1 - level) / 2
-    return float(stats.t.ppf(tail, freedom)), float(stats.norm.ppf(tail))
+    return float(stdtrit(freedom, tail)), float(ndtri(tail))
 
 
 def _freedom(weights: Floats) -> float:
@@ -86,28 +88,40 @@ class Difference(NamedTuple):
     p: float | None
 
 
+class Differences(NamedTuple):
+    """One cluster's paired differences (-1 to 1): their `total`, how many `pairs`, and those of them that are not nought."""
+
+    total: float
+    pairs: int
+    discordant: int
+
+
 def clustered_difference(clusters: Sequence[Sequence[float]]) -> Difference:
-    """The mean of paired differences (-1 to 1) by cluster, with Student's interval and test from the variance between
-    clusters.
+    """`tallied_difference` of the paired differences (-1 to 1) in each cluster."""
+    return tallied_difference([Differences(sum(c), len(c), sum(d != 0 for d in c)) for c in clusters])
+
+
+def tallied_difference(clusters: Sequence[Differences]) -> Difference:
+    """The mean of paired differences by cluster, with Student's interval and test from the variance between clusters.
 
     The variance is at least that of independent pairs with half a discordant pair added to either side, so that clusters
     which happen to agree do not look certain. Clusters must hold at least one pair in all.
     """
-    from scipy.stats import t  # noqa: PLC0415 - a second to import
+    from scipy.special import stdtr  # noqa: PLC0415 - slow to import
 
-    used = [np.asarray(c, float) for c in clusters if len(c)]
-    sizes, sums = np.array([len(c) for c in used], float), np.array([c.sum() for c in used])
+    used = [c for c in clusters if c.pairs]
+    sizes, sums = np.array([c.pairs for c in used], float), np.array([c.total for c in used], float)
     number, total = len(used), float(sizes.sum())
     mean = float(sums.sum()) / total
     if number < 2:
         return Difference(mean, None, None)
     between, freedom = _between(sums - mean * sizes, sizes) / total**2, _freedom(sizes)
-    discordant = sum(float((c != 0).sum()) for c in used) + 1
+    discordant = sum(c.discordant for c in used) + 1
     independent = (discordant - (total * mean) ** 2 / (total + 1)) / (total + 1) ** 2
     error = max(between, independent) ** 0.5
     student, _ = _quantiles(freedom)
     interval = Interval(max(-1.0, mean - student * error), min(1.0, mean + student * error))
-    return Difference(mean, interval, float(2 * t.sf(abs(mean) / error, freedom)))
+    return Difference(mean, interval, float(2 * stdtr(freedom, -abs(mean) / error)))
 
 
 class Scores(NamedTuple):

@@ -24,7 +24,8 @@ WIDENED = 0.98
 88%."""
 
 FEWEST = 3
-"""Clusters below which AUC and jackknife give no interval: with two they held as few as 80%."""
+"""Clusters below which AUC and jackknife give no interval: with two they held as few as 80%. For an AUC these are clusters
+with what is so, and with what is not: where one of these came from two of many, it held as few as 83%."""
 
 
 class Tally(NamedTuple):
@@ -144,19 +145,15 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
 
 def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | None]:
     """AUC over all clusters, and its interval: Obuchowski's variance for clustered data (Biometrics 53, 1997) on the logit
-    scale with Student's quantile; two clusters allow none. An AUC of 1 (or 0) is bounded as that many clusters with both
-    kinds, all ordered rightly, would be."""
+    scale with Student's quantile; none where what is so, or what is not, comes from fewer clusters than FEWEST. An AUC of 1
+    (or 0) is bounded as that many clusters with both kinds, all ordered rightly, would be."""
     value = auc([s for c in clusters for s in c.positive], [s for c in clusters for s in c.negative])
     used = [c for c in clusters if len(c.positive) or len(c.negative)]
-    if value is None or len(used) < 2:
-        return value, None
     least = min(sum(bool(len(c.positive)) for c in used), sum(bool(len(c.negative)) for c in used))
-    if least < 2:
+    if value is None or least < FEWEST:
         return value, None
     if value in (0.0, 1.0):
         return value, clopper_pearson(value * least, least)
-    if len(used) < FEWEST:
-        return value, None
     variance, freedom = _auc_variance(used, value)
     spread = variance**0.5 / (value * (1 - value))
     student, _ = _quantiles(freedom)
@@ -166,7 +163,8 @@ def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | 
 
 
 def _auc_variance(clusters: Sequence[Scores], value: float) -> tuple[float, float]:
-    """Obuchowski's sum, how each cluster's positives and negatives place among all others, and its degrees of freedom."""
+    """Obuchowski's sum, how each cluster's positives and negatives place among all others, and its degrees of freedom: those
+    of the kind that fewer clusters have."""
     positives = np.concatenate([np.asarray(c.positive, float) for c in clusters])
     negatives = np.sort(np.concatenate([np.asarray(c.negative, float) for c in clusters]))
     ordered = np.sort(positives)
@@ -177,8 +175,8 @@ def _auc_variance(clusters: Sequence[Scores], value: float) -> tuple[float, floa
         below = (np.searchsorted(negatives, mine, "left") + np.searchsorted(negatives, mine, "right")) / 2 / n
         above = 1 - (np.searchsorted(ordered, theirs, "left") + np.searchsorted(ordered, theirs, "right")) / 2 / m
         terms.append((below - value).sum() / m + (above - value).sum() / n)
-    weights = np.array([len(c.positive) / m + len(c.negative) / n for c in clusters])
-    return _between(np.array(terms), weights), _freedom(weights)
+    shares = np.array([(len(c.positive) / m, len(c.negative) / n) for c in clusters])
+    return _between(np.array(terms), shares.sum(axis=1)), min(_freedom(kind) for kind in shares.T)
 
 
 def jackknife(clusters: int, statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> tuple[float | None, Interval | None]:

@@ -9,6 +9,7 @@ percentile bootstrap over scenarios is kept for comparison only: it covers too l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ WIDENED = 0.98
 88%."""
 
 FEWEST = 3
-"""Clusters below which AUC and jackknife give no interval: with two they held as few as 80%."""
+"""Clusters below which AUC and jackknife give no interval: with two they held as few as 80%. For an AUC these are clusters
+with what is so, and with what is not: where one of these came from two of many, it held as few as 83%."""
 
 
 class Tally(NamedTuple):
@@ -33,12 +35,13 @@ class Tally(NamedTuple):
     trials: float
 
 
+@cache
 def _quantiles(freedom: float, level: float = LEVEL) -> tuple[float, float]:
     """(Student's with so many degrees of freedom, the normal's), two-sided at `level`."""
-    from scipy import stats  # noqa: PLC0415 - a second to import
+    from scipy.special import ndtri, stdtrit  # noqa: PLC0415 - slow to import
 
     tail = 1 - (1 - level) / 2
-    return float(stats.t.ppf(tail, freedom)), float(stats.norm.ppf(tail))
+    return float(stdtrit(freedom, tail)), float(ndtri(tail))
 
 
 def _freedom(weights: Floats) -> float:
@@ -86,28 +89,40 @@ class Difference(NamedTuple):
     p: float | None
 
 
+class Differences(NamedTuple):
+    """One cluster's paired differences (-1 to 1): their `total`, how many `pairs`, and those of them that are not nought."""
+
+    total: float
+    pairs: int
+    discordant: int
+
+
 def clustered_difference(clusters: Sequence[Sequence[float]]) -> Difference:
-    """The mean of paired differences (-1 to 1) by cluster, with Student's interval and test from the variance between
-    clusters.
+    """`tallied_difference` of the paired differences (-1 to 1) in each cluster."""
+    return tallied_difference([Differences(sum(c), len(c), sum(d != 0 for d in c)) for c in clusters])
+
+
+def tallied_difference(clusters: Sequence[Differences]) -> Difference:
+    """The mean of paired differences by cluster, with Student's interval and test from the variance between clusters.
 
     The variance is at least that of independent pairs with half a discordant pair added to either side, so that clusters
     which happen to agree do not look certain. Clusters must hold at least one pair in all.
     """
-    from scipy.stats import t  # noqa: PLC0415 - a second to import
+    from scipy.special import stdtr  # noqa: PLC0415 - slow to import
 
-    used = [np.asarray(c, float) for c in clusters if len(c)]
-    sizes, sums = np.array([len(c) for c in used], float), np.array([c.sum() for c in used])
+    used = [c for c in clusters if c.pairs]
+    sizes, sums = np.array([c.pairs for c in used], float), np.array([c.total for c in used], float)
     number, total = len(used), float(sizes.sum())
     mean = float(sums.sum()) / total
     if number < 2:
         return Difference(mean, None, None)
     between, freedom = _between(sums - mean * sizes, sizes) / total**2, _freedom(sizes)
-    discordant = sum(float((c != 0).sum()) for c in used) + 1
+    discordant = sum(c.discordant for c in used) + 1
     independent = (discordant - (total * mean) ** 2 / (total + 1)) / (total + 1) ** 2
     error = max(between, independent) ** 0.5
     student, _ = _quantiles(freedom)
     interval = Interval(max(-1.0, mean - student * error), min(1.0, mean + student * error))
-    return Difference(mean, interval, float(2 * t.sf(abs(mean) / error, freedom)))
+    return Difference(mean, interval, float(2 * stdtr(freedom, -abs(mean) / error)))
 
 
 class Scores(NamedTuple):
@@ -130,19 +145,15 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float | None:
 
 def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | None]:
     """AUC over all clusters, and its interval: Obuchowski's variance for clustered data (Biometrics 53, 1997) on the logit
-    scale with Student's quantile; two clusters allow none. An AUC of 1 (or 0) is bounded as that many clusters with both
-    kinds, all ordered rightly, would be."""
+    scale with Student's quantile; none where what is so, or what is not, comes from fewer clusters than FEWEST. An AUC of 1
+    (or 0) is bounded as that many clusters with both kinds, all ordered rightly, would be."""
     value = auc([s for c in clusters for s in c.positive], [s for c in clusters for s in c.negative])
     used = [c for c in clusters if len(c.positive) or len(c.negative)]
-    if value is None or len(used) < 2:
-        return value, None
     least = min(sum(bool(len(c.positive)) for c in used), sum(bool(len(c.negative)) for c in used))
-    if least < 2:
+    if value is None or least < FEWEST:
         return value, None
     if value in (0.0, 1.0):
         return value, clopper_pearson(value * least, least)
-    if len(used) < FEWEST:
-        return value, None
     variance, freedom = _auc_variance(used, value)
     spread = variance**0.5 / (value * (1 - value))
     student, _ = _quantiles(freedom)
@@ -152,7 +163,8 @@ def clustered_auc(clusters: Sequence[Scores]) -> tuple[float | None, Interval | 
 
 
 def _auc_variance(clusters: Sequence[Scores], value: float) -> tuple[float, float]:
-    """Obuchowski's sum, how each cluster's positives and negatives place among all others, and its degrees of freedom."""
+    """Obuchowski's sum, how each cluster's positives and negatives place among all others, and its degrees of freedom: those
+    of the kind that fewer clusters have."""
     positives = np.concatenate([np.asarray(c.positive, float) for c in clusters])
     negatives = np.sort(np.concatenate([np.asarray(c.negative, float) for c in clusters]))
     ordered = np.sort(positives)
@@ -163,8 +175,8 @@ def _auc_variance(clusters: Sequence[Scores], value: float) -> tuple[float, floa
         below = (np.searchsorted(negatives, mine, "left") + np.searchsorted(negatives, mine, "right")) / 2 / n
         above = 1 - (np.searchsorted(ordered, theirs, "left") + np.searchsorted(ordered, theirs, "right")) / 2 / m
         terms.append((below - value).sum() / m + (above - value).sum() / n)
-    weights = np.array([len(c.positive) / m + len(c.negative) / n for c in clusters])
-    return _between(np.array(terms), weights), _freedom(weights)
+    shares = np.array([(len(c.positive) / m, len(c.negative) / n) for c in clusters])
+    return _between(np.array(terms), shares.sum(axis=1)), min(_freedom(kind) for kind in shares.T)
 
 
 def jackknife(clusters: int, statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> tuple[float | None, Interval | None]:

@@ -1,8 +1,8 @@
 """How many trials a question needs: for a rate within given points, and to see a difference between paired arms.
 
-Trials of one scenario resemble each other; with a correlation `icc` among them, n trials a scenario are worth n / (1 + (n
-- 1) icc) (Kish's design effect), so that more trials of few scenarios soon stop helping and more scenarios are what is
-needed.
+What is promised is what a report prints: for one scenario the interval of `binomial_interval` and the exact McNemar test,
+over several the interval and the test that count scenarios (`analysis/clusters.py`), by rehearsal. Trials of one scenario
+resemble each other (`icc`), so that more trials of few scenarios soon stop helping and more scenarios are what is needed.
 """
 
 from __future__ import annotations
@@ -11,52 +11,70 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from analysis.statistics import wilson
+from analysis.statistics import Interval, binomial_interval
 
 MOST = 1_000_000
 """Trials beyond which a question counts as out of reach."""
 
+MOST_SCENARIOS = 1_000
+EACH = 10
+"""Trials of each scenario where it is said how many scenarios would be enough."""
+
+Enough = Callable[[int], bool]
+
 
 class Margin(NamedTuple):
     """Trials, all told, for a rate known to within a margin; `a_scenario` of them in each of `scenarios`. `trials` is None
-    where no number of trials of so few scenarios is enough, and `scenarios_needed` then says how many it takes."""
+    where no number of trials of so few scenarios is enough; `scenarios_needed` then says how many of EACH trials are (None
+    beyond MOST_SCENARIOS). `reach` is half the width of the interval, with MOST trials where none are enough.
+
+    `independent` trials of one scenario are enough for its own rate.
+    """
 
     independent: int
     trials: int | None
     a_scenario: int | None
-    scenarios_needed: int
+    scenarios_needed: int | None
     reach: float
 
 
 class Contrast(NamedTuple):
-    """Pairs, all told, for a difference to be seen with the power asked for; `power` is what the pairs found have."""
+    """Pairs, all told, for a difference to be seen with the power asked for, and as in `Margin`; `power` is what they have."""
 
     independent: int
     pairs: int | None
     a_scenario: int | None
-    scenarios_needed: int
+    scenarios_needed: int | None
     power: float
 
 
-def half_width(rate: float, trials: float) -> float:
-    """Half the width of Wilson's 95% interval at `rate`; `trials` need not be whole."""
-    z = 1.959963984540054
-    return z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-
-
 def for_margin(margin: float, rate: float = 0.5, *, scenarios: int = 1, icc: float = 0.0) -> Margin:
-    """Trials so that Wilson's interval reaches no further than `margin` to either side, on average. `rate` 0.5 is the
-    worst case.
+    """Trials from which on half the width of the interval that a report prints is no more than `margin`: of one scenario at
+    the hits closest to `rate`, over several on average. `rate` 0.5 is the worst case.
 
-    Raises ValueError for numbers that make no sense.
+    Raises ValueError for numbers that make no sense, and where a million trials of one scenario are not enough.
     """
     _check(scenarios, icc)
     if not 0 < margin < 0.5 or not 0 <= rate <= 1:
         raise ValueError("a margin lies between 0 and 0.5, a rate between 0 and 1")
-    independent = next((n for n in range(1, MOST) if half_width(rate, n) <= margin), MOST)
-    each = _each(independent, scenarios, icc)
-    trials = None if each is None else each * scenarios
-    return Margin(independent, trials, each, _scenarios(independent, icc), half_width(rate, trials or independent))
+    rarer = min(rate, 1 - rate)
+
+    def to_the_next_hit(trials: int) -> int:
+        """A further hit widens the interval again. The first one widens little where it comes at twice the trials."""
+        return max(8, min(math.ceil(1 / rarer), trials) if rarer else 0)
+
+    independent = _least(lambda n: _half(expected_interval(rate, n)) <= margin, MOST, to_the_next_hit)
+    if independent is None:
+        raise ValueError("the margin is too small for a million trials")
+    if scenarios == 1:
+        return Margin(independent, independent, independent, None, _half(expected_interval(rate, independent)))
+
+    def reach(count: int, each: int) -> float:
+        return _half(expected_interval(rate, count * each, scenarios=count, icc=icc))
+
+    each, needed = _spread(lambda count, each: reach(count, each) <= margin, scenarios)
+    total = None if each is None else each * scenarios
+    return Margin(independent, total, each, needed, reach(scenarios, each or MOST // scenarios))
 
 
 def for_difference(
@@ -69,7 +87,8 @@ def for_difference(
     scenarios: int = 1,
     icc: float = 0.0,
 ) -> Contrast:
-    """Pairs so that the exact McNemar test at `alpha` sees arms with these rates, with `power`.
+    """Pairs so that the test of a report (of one scenario the exact McNemar test) sees arms with these rates at `alpha`,
+    with `power`.
 
     `phi` is the correlation of the two answers of a pair: 0 as if they were unrelated, which asks for most pairs.
     Raises ValueError for numbers that make no sense, or where no such pairs exist.
@@ -79,11 +98,20 @@ def for_difference(
         raise ValueError("two different rates between 0 and 1 are wanted")
     if not 0 < power < 1 or not 0 < alpha < 1:
         raise ValueError("power and alpha lie between 0 and 1")
-    only_first, only_second = discordant(first, second, phi)
-    independent = _least(lambda n: mcnemar_power(n, only_first, only_second, alpha) >= power)
-    each = _each(independent, scenarios, icc)
-    found = mcnemar_power(independent, only_first, only_second, alpha)
-    return Contrast(independent, None if each is None else each * scenarios, each, _scenarios(independent, icc), found)
+    only = discordant(first, second, phi)
+    independent = _least(lambda n: mcnemar_power(n, *only, alpha) >= power, MOST, lambda n: max(3, n // 50))
+    if independent is None:
+        raise ValueError("the difference is too small to be seen with a million pairs")
+    if scenarios == 1:
+        return Contrast(independent, independent, independent, None, mcnemar_power(independent, *only, alpha))
+    from analysis.rehearsal import share_seen  # noqa: PLC0415 - numpy is slow to import
+
+    def seen(count: int, each: int) -> float:
+        return share_seen(*only, [each] * count, icc, alpha)
+
+    each, needed = _spread(lambda count, each: seen(count, each) >= power, scenarios)
+    total = None if each is None else each * scenarios
+    return Contrast(independent, total, each, needed, seen(scenarios, each or MOST // scenarios))
 
 
 def discordant(first: float, second: float, phi: float) -> tuple[float, float]:
@@ -113,43 +141,50 @@ def mcnemar_power(pairs: int, only_first: float, only_second: float, alpha: floa
     return float((binom.pmf(number, pairs, differ) * np.where(critical < 0, 0.0, rejected)).sum())
 
 
-def expected_interval(rate: float, trials: int) -> tuple[float, float]:
-    """Wilson's interval around the whole number of hits that comes closest to `rate`."""
-    return tuple(wilson(round(rate * trials), trials))  # type: ignore[return-value]
+def expected_interval(rate: float, trials: int, *, scenarios: int = 1, icc: float = 0.0) -> Interval:
+    """What a report prints for so many trials: of one scenario around the whole number of hits that comes closest to `rate`;
+    over several, which share the trials as evenly as can be, on average.
+
+    Raises ValueError for numbers that make no sense.
+    """
+    _check(scenarios, icc)
+    if not 0 <= rate <= 1 or trials < scenarios:
+        raise ValueError("a rate between 0 and 1, and a trial for each scenario, are wanted")
+    if scenarios == 1:
+        return binomial_interval(round(rate * trials), trials)
+    from analysis.rehearsal import mean_interval  # noqa: PLC0415 - numpy is slow to import
+
+    return mean_interval(rate, [trials // scenarios + (i < trials % scenarios) for i in range(scenarios)], icc)
+
+
+def _half(interval: Interval) -> float:
+    return (interval.high - interval.low) / 2
 
 
 def _check(scenarios: int, icc: float) -> None:
-    if scenarios < 1 or not 0 <= icc <= 1:
-        raise ValueError("at least one scenario, and a correlation between 0 and 1, are wanted")
+    if not 1 <= scenarios <= MOST_SCENARIOS or not 0 <= icc <= 1:
+        raise ValueError(f"1 to {MOST_SCENARIOS} scenarios, and a correlation between 0 and 1, are wanted")
+    if icc and scenarios == 1:
+        raise ValueError("a correlation counts where scenarios are pooled: two or more of them are wanted with it")
 
 
-def _each(independent: int, scenarios: int, icc: float) -> int | None:
-    """Trials a scenario that are together worth `independent` ones: n k / (1 + (n - 1) icc). None where none are."""
-    wanted = independent / scenarios
-    if wanted <= 1:
-        return 1
-    rest = 1 - wanted * icc
-    each = math.ceil(wanted * (1 - icc) / rest - 1e-9) if rest > 0 else MOST + 1
-    return None if each * scenarios > MOST else each
+def _spread(enough: Callable[[int, int], bool], scenarios: int) -> tuple[int | None, int | None]:
+    """Trials of each of so many scenarios that are `enough`; where none are, how many scenarios of EACH trials would be."""
+    each = _least(lambda n: enough(scenarios, n), MOST // scenarios)
+    return each, _least(lambda n: n > scenarios and enough(n, EACH), MOST_SCENARIOS) if each is None else None
 
 
-def _scenarios(independent: int, icc: float, each: int = 10) -> int:
-    """Scenarios of `each` trials that are worth `independent` trials."""
-    return math.ceil(independent * (1 + (each - 1) * icc) / each - 1e-9)
-
-
-def _least(enough: Callable[[int], bool]) -> int:
-    """The least n from which on the power stays enough; the exact test's power goes up in small saw-teeth, looked past by
-    2%."""
-    high = 4
+def _least(enough: Enough, most: int, ahead: Callable[[int], int] = lambda _: 0) -> int | None:
+    """The least number from which on it is enough, None beyond `most`. What gets better in small saw-teeth is looked past by
+    `ahead` numbers."""
+    if not enough(most):
+        return None
+    low, high = 0, 1
     while not enough(high):
-        high *= 2
-        if high > MOST:
-            raise ValueError("the difference is too small to be seen with a million pairs")
-    low = high // 2
+        low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    while not all(enough(n) for n in range(high, high + max(3, high // 50))):
-        high += 1
+    while late := [n for n in range(high, high + ahead(high)) if not enough(n)]:
+        high = late[-1] + 1
     return high

@@ -16,7 +16,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
-from statsmodels.stats.proportion import proportion_confint
 from threadpoolctl import threadpool_limits
 
 from analysis.clusters import Scores, Tally, clustered_auc, clustered_rate, jackknife
@@ -25,7 +24,7 @@ from analysis.monitor.dataset import CODING, LABELLED, Floats, Rows, Table, dige
 from analysis.monitor.fitting import fit, grouped_folds, unit_rows
 from analysis.monitor.score import MODEL, Monitor
 from analysis.monitor.train import threshold
-from analysis.statistics import Interval
+from analysis.statistics import Interval, binomial_interval
 
 FIGURES = Path(__file__).with_name("figures.json")
 Figure = dict[str, float]
@@ -141,9 +140,9 @@ def measure(table: Table, scored: Scored) -> dict[str, Figure]:
 
 
 def proportion(flags: Any) -> Figure:
-    """A rate over runs of one source with its Wilson interval."""
-    low, high = proportion_confint(int(np.sum(flags)), len(flags), method="wilson")
-    return {"value": round(float(np.mean(flags)), 3), "low": round(float(low), 3), "high": round(float(high), 3),
+    """A rate over runs of one source, with the interval of trials of one scenario."""
+    low, high = binomial_interval(int(np.sum(flags)), len(flags))
+    return {"value": round(float(np.mean(flags)), 3), "low": round(low, 3), "high": round(high, 3),
             "count": int(np.sum(flags)), "of": len(flags)}  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.clusters import Scores, Tally, clustered_auc, clustered_difference, clustered_rate, jackknife
+from analysis.clusters import FEWEST, Scores, Tally, clustered_auc, clustered_difference, clustered_rate, jackknife
 from analysis.contrast import Share, difference
 from analysis.indicators.study import items_difference
 from analysis.pairs import Pair, paired_difference
@@ -172,6 +172,11 @@ def area_unequal(random: Random, number: int, wanted: float, shift: float) -> bo
     return holds(clustered_auc(_scores(random, wanted, shift, unequal(number)))[1], wanted)
 
 
+def area_few(random: Random, number: int, wanted: float, shift: float) -> bool | None:
+    scores = _scores(random, wanted, shift, [EACH] * number)
+    return holds(clustered_auc([*scores[:FEWEST], *(s._replace(positive=[]) for s in scores[FEWEST:])])[1], wanted)
+
+
 def area_bootstrap(random: Random, number: int, wanted: float, shift: float) -> bool | None:
     from analysis.clusters import auc
 
@@ -209,6 +214,7 @@ METHODS = (
     Method("pairs, scenarios of unequal size: Student's between scenarios", "scenarios", paired_unequal, RATES, CORRELATIONS),
     Method("AUC: Obuchowski with Student's", "scenarios", area, AREAS, SHIFTS),
     Method("AUC, scenarios of unequal size: Obuchowski with Student's", "scenarios", area_unequal, AREAS, SHIFTS),
+    Method("AUC, what is so in 3 scenarios only: Obuchowski with Student's", "scenarios", area_few, AREAS, SHIFTS),
     Method("share found at 5% false positives: jackknife, Student's at 98%", "scenarios", found_at_five, AREAS, SHIFTS),
     Method("rate: Wilson of all trials", "scenarios", pooled_wilson, RATES, CORRELATIONS, used=False),
     Method("rate: percentile bootstrap", "scenarios", bootstrap, RATES, CORRELATIONS, used=False),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.clusters import Scores, Tally, auc, clustered_auc, clustered_difference, clustered_rate, jackknife
+from analysis.clusters import Scores, Tally, _auc_variance, auc, clustered_auc, clustered_difference, clustered_rate, jackknife
 from analysis.statistics import clopper_pearson
 from tests.analysis import coverage_of_intervals as simulated
 
@@ -62,10 +62,30 @@ def test_a_large_scenario_beside_small_ones_leaves_few_degrees_of_freedom() -> N
     assert widths[1] > 1.5 * widths[0]
 
 
-def test_two_scenarios_allow_no_interval_of_an_area_that_is_not_perfect() -> None:
-    assert clustered_auc([Scores([2, 1], [0, 3])] * 2)[1] is None
-    assert clustered_auc([Scores([2, 1], [0, 3])] * 3)[1] is not None
+@pytest.mark.parametrize("scores", [Scores([2, 1], [0, 3]), Scores([2, 3], [0, 1]), Scores([0, 1], [2, 3])])
+def test_two_scenarios_allow_no_interval_of_an_area_be_it_perfect_or_not(scores: Scores) -> None:
+    assert clustered_auc([scores] * 2)[1] is None
+    assert clustered_auc([scores] * 3)[1] is not None
     assert jackknife(2, lambda left: len(left) / 4)[1] is None
+
+
+@pytest.mark.parametrize("scores", [Scores([2, 1], [0, 3]), Scores([2, 3], [0, 1])])
+def test_many_scenarios_of_which_two_have_one_kind_allow_no_interval_of_an_area(scores: Scores) -> None:
+    for rest in (scores._replace(positive=[]), scores._replace(negative=[])):
+        assert clustered_auc([scores] * 2 + [rest] * 14)[1] is None
+        assert clustered_auc([scores] * 3 + [rest] * 13)[1] is not None
+
+
+def test_an_area_is_known_no_better_than_the_kind_that_fewer_scenarios_have() -> None:
+    few = [Scores([2, 1], [0, 3]), Scores([2, 3], [0, 1]), Scores([1, 3], [0, 2])]
+    area, found = clustered_auc(few + [Scores([], [0, 1])] * 13)
+    assert area is not None
+    assert found is not None
+    (below, above) = (abs(np.log(x / (1 - x)) - np.log(area / (1 - area))) for x in found)
+    assert below == pytest.approx(above)
+    variance, freedom = _auc_variance(few + [Scores([], [0, 1])] * 13, area)
+    assert freedom == pytest.approx(2)
+    assert below == pytest.approx(stats.t.ppf(0.975, 2) * variance**0.5 / (area * (1 - area)))
 
 
 def test_the_test_of_a_difference_says_what_its_interval_says() -> None:

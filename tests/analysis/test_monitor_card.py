@@ -11,9 +11,10 @@ import pytest
 
 from analysis.monitor import card
 from analysis.monitor.dataset import LABELLED, fingerprint, judged, load_runs, tabulate
-from analysis.monitor.evaluate import FIGURES, auc, clustered, recall_at
+from analysis.monitor.evaluate import FIGURES, auc, clustered, proportion, recall_at
 from analysis.monitor.fitting import fit, grouped_folds
 from analysis.monitor.score import MODEL, load_monitor
+from analysis.statistics import binomial_interval
 
 DATA = Path(os.environ.get("BELLJAR_DATA") or Path(__file__).parents[3] / "shared" / "data")
 labelled = pytest.mark.skipif(not (DATA / LABELLED).exists(), reason="the labelled runs are not beside this checkout")
@@ -72,6 +73,12 @@ def test_auc_and_recall_agree_with_counting_by_hand() -> None:
     pairs = [(p > n) + 0.5 * (p == n) for p in scores[y == 1] for n in scores[y == 0]]
     assert auc(y, scores) == pytest.approx(sum(pairs) / len(pairs))
     assert recall_at(y, scores, 0.0) == 0.5
+
+
+@pytest.mark.parametrize(("hits", "of"), [(0, 60), (1, 60), (2, 5)])
+def test_a_share_of_ordinary_runs_has_the_interval_of_a_report(hits: int, of: int) -> None:
+    found = proportion(np.arange(of) < hits)
+    assert (found["low"], found["high"]) == pytest.approx(binomial_interval(hits, of), abs=0.0005)
 
 
 def test_folds_never_share_a_scenario() -> None:

@@ -74,48 +74,49 @@ class Rate(Share):
 
 
 @cache
-def wilson(hits: int, trials: int) -> Interval:
-    """Wilson's 95% interval for `hits` of `trials`; 0 to 1 for none."""
+def wilson(hits: int, trials: int, alpha: float = ALPHA) -> Interval:
+    """Wilson's interval for `hits` of `trials` at the level 1 - `alpha`; 0 to 1 for none."""
     if trials == 0:
         return Interval(0.0, 1.0)
     from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415 - a second to import
 
-    low, high = proportion_confint(hits, trials, alpha=ALPHA, method="wilson")
+    low, high = proportion_confint(hits, trials, alpha=alpha, method="wilson")
     rate = hits / trials
     return Interval(max(0.0, min(float(low), rate)), min(1.0, max(float(high), rate)))
 
 
 @cache
-def clopper_pearson(hits: float, trials: float) -> Interval:
-    """The exact binomial 95% interval, which also takes numbers that are not whole."""
+def clopper_pearson(hits: float, trials: float, alpha: float = ALPHA) -> Interval:
+    """The exact binomial interval at the level 1 - `alpha`, which also takes numbers that are not whole."""
     from scipy.special import betaincinv  # noqa: PLC0415 - slow to import
 
-    low = 0.0 if hits <= 0 else float(betaincinv(hits, trials - hits + 1, ALPHA / 2))
-    high = 1.0 if hits >= trials else float(betaincinv(hits + 1, trials - hits, 1 - ALPHA / 2))
+    low = 0.0 if hits <= 0 else float(betaincinv(hits, trials - hits + 1, alpha / 2))
+    high = 1.0 if hits >= trials else float(betaincinv(hits + 1, trials - hits, 1 - alpha / 2))
     return Interval(low, high)
 
 
 @cache
-def binomial_interval(hits: int, trials: int) -> Interval:
-    """The 95% interval that is printed for `hits` of `trials`; 0 to 1 for none.
+def binomial_interval(hits: int, trials: int, alpha: float = ALPHA) -> Interval:
+    """The interval that is printed for `hits` of `trials`, 95% unless several are looked at at once; 0 to 1 for none.
 
     Wilson's, with its outer limit at one or two hits (or misses) moved out as Brown, Cai and DasGupta do (Statistical
     Science 16, 2001): Wilson's own holds as few as 84% at rates just above nought, whatever the number of trials. With
-    fewer than EXACT_BELOW trials Clopper and Pearson's. It holds 91% or more at every rate and number of trials.
+    fewer than EXACT_BELOW trials Clopper and Pearson's. At 95% it holds 91% or more at every rate and number of trials.
     """
     if not trials:
         return Interval(0.0, 1.0)
     if trials < EXACT_BELOW:
-        return clopper_pearson(hits, trials)
-    low, high = wilson(hits, trials)
-    return Interval(min(low, _poisson_limit(hits, trials)), max(high, 1 - _poisson_limit(trials - hits, trials)))
+        return clopper_pearson(hits, trials, alpha)
+    low, high = wilson(hits, trials, alpha)
+    least, most = _poisson_limit(hits, trials, alpha), 1 - _poisson_limit(trials - hits, trials, alpha)
+    return Interval(min(low, least), max(high, most))
 
 
-def _poisson_limit(events: int, trials: int) -> float:
+def _poisson_limit(events: int, trials: int, alpha: float) -> float:
     """The one-sided lower limit of a Poisson rate with one or two events; 1, which limits nothing, for other numbers."""
     from scipy.stats import gamma  # noqa: PLC0415 - a second to import
 
-    return float(gamma.ppf(ALPHA, events)) / trials if events in (1, 2) else 1.0
+    return float(gamma.ppf(alpha, events)) / trials if events in (1, 2) else 1.0
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:

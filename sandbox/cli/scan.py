@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.contrast import FACTS, Share, bounds, difference, share
-from analysis.statistics import ALPHA, Interval
+from analysis.statistics import ALPHA, Interval, binomial_interval
 from analysis.verdict import judge
 from sandbox.cli.fork import behaviours_of, make_forks, options_of, rate_text, told
 from sandbox.cli.output import JsonFlag, console, plain, print_json
@@ -126,14 +126,10 @@ def decided(points: Sequence[tuple[int, Share]]) -> dict[str, Any] | None:
 
 
 def _at_level(one: Share, alpha: float) -> Share:
-    """A rate with Wilson's interval at another level; one that is known has none to widen."""
+    """A rate with its interval at another level; one that is known has none to widen."""
     if one.interval.low == one.interval.high:
         return one
-    from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415 - a second to import
-
-    low, high = (float(end) for end in proportion_confint(one.hits, one.known, alpha=alpha, method="wilson"))
-    rate = one.hits / one.known
-    return one.model_copy(update={"interval": Interval(max(0.0, min(low, rate)), min(1.0, max(high, rate)))})
+    return one.model_copy(update={"interval": binomial_interval(one.hits, one.known, alpha)})
 
 
 def _show(found: dict[str, Any], out: Console) -> None:

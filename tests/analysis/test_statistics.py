@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, multinomial
+from scipy.stats import binom, binomtest, multinomial
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.pairs import Pair, paired_difference
-from analysis.statistics import Interval, Rate, binomial_interval, clopper_pearson, holm, measure_of, rate_of, wilson
+from analysis.statistics import (
+    EXACT_BELOW,
+    Interval,
+    Rate,
+    binomial_interval,
+    clopper_pearson,
+    holm,
+    measure_of,
+    rate_of,
+    wilson,
+)
 from analysis.study import StudySummary, summarise
 from analysis.verdict import TrialVerdict, judge
 from tests.analysis.story import SHUTDOWN, SPARE, Story
@@ -194,3 +204,13 @@ def test_the_json_has_the_promised_shape() -> None:
     } <= set(verdict)
     assert {"kind", "strength", "evidence", "account"} == set(one["indicators"][0])
     assert {"rates", "indicators"} <= set(dumped["study"])
+
+
+@given(st.integers(1, 40), st.data())
+def test_an_interval_at_a_higher_level_holds_the_one_at_a_lower_and_is_exact_for_few(trials: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, trials))
+    narrow, wide = binomial_interval(hits, trials), binomial_interval(hits, trials, 0.01)
+    assert wide.low <= narrow.low <= hits / trials <= narrow.high <= wide.high
+    if trials < EXACT_BELOW:
+        exact = binomtest(hits, trials).proportion_ci(confidence_level=0.99, method="exact")
+        assert wide == pytest.approx((exact.low, exact.high))

@@ -96,8 +96,12 @@ def levels(one: Comparison | StudyIndicator) -> tuple[str, str]:
     """The rates of the first and of the second; from best to worst where facts are undetermined."""
     if one.bounds is None:
         return percent(one.first_rate), percent(one.second_rate)
-    first, second = one.bounds.first, one.bounds.second
-    return f"{percent(first.low)}-{percent(first.high)}", f"{percent(second.low)}-{percent(second.high)}"
+    return _rate_between(one.bounds.first), _rate_between(one.bounds.second)
+
+
+def _rate_between(bounds: Interval) -> str:
+    low, high = percent(bounds.low), percent(bounds.high)
+    return low if low == high else f"{low}-{high}"
 
 
 def paired(one: Comparison | StudyIndicator) -> str:

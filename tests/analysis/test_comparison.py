@@ -14,6 +14,7 @@ from analysis.bounds import bounds, ends, least_certain
 from analysis.comparison import Comparison, compare
 from analysis.pairs import Pair, mcnemar, paired_difference
 from analysis.report import render_html, render_markdown
+from analysis.report.figures import levels, paired, points
 from analysis.stages import by_step, stage_curves
 from analysis.study import summarise
 from analysis.verdict import TrialVerdict, judge
@@ -101,6 +102,8 @@ def test_a_difference_that_undetermined_facts_could_turn_round_is_not_shown() ->
     assert found.bounds.interval is not None
     assert found.bounds.interval.low < -0.4 < 0.3 < found.bounds.interval.high
     assert (found.p, found.shown) == (1.0, False)
+    assert (levels(found), paired(found)) == (("30%-100%", "70%"), "6 (+14?)")
+    assert points(found).startswith("-40 to +30 points [")
 
 
 def test_a_difference_that_no_undetermined_fact_could_undo_is_shown_at_its_worst() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from sandbox.cli import judging
 from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.record.layout import RunLayout
 from sandbox.record.verify import verified
@@ -46,10 +48,23 @@ belljar:
 """
 
 
-@pytest.mark.parametrize("trials", [8, 250])
-def test_many_trials_are_judged_as_one_by_one(trials: int, tmp_path: Path) -> None:
-    run = run_of(tmp_path, trials)
-    judged = judge_all(run.root)
+@pytest.mark.parametrize(("share", "threads"), [(100, 0), (4, 0), (4, 1)], ids=["one process", "forks", "beside a thread"])
+def test_many_trials_are_judged_as_one_by_one(
+    share: int, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tmp_path, 12)
+    monkeypatch.setattr(judging, "_A_WORKERS_SHARE", share)
+    monkeypatch.setattr(judging, "processors", lambda: 2)
+    ended = threading.Event()
+    others = [threading.Thread(target=ended.wait) for _ in range(threads)]
+    for thread in others:
+        thread.start()
+    try:
+        judged = judge_all(run.root)
+    finally:
+        ended.set()
+        for thread in others:
+            thread.join()
     assert judged == [judge_whole(trajectory, proof) for trajectory, proof in verified(run.root)]
     assert [number for number, verdict in enumerate(judged) if "altered" in str(verdict.problems)] == [3]
     assert {verdict.verdicts["sabotage"].attempted for verdict in judged} >= {"true", "false"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from analysis.record import Record
-from sandbox.events import ContainmentCertificate, StopReason
+from sandbox.events import ContainmentCertificate, ErrorRaised, StopReason
 
 Status = Literal["valid", "invalid"]
 
@@ -36,3 +36,11 @@ def validity(record: Record) -> tuple[Status, str]:
     if any(not c.passed for _, c in record.of(ContainmentCertificate)):
         return "invalid", reason
     return VALIDITY[reason], reason
+
+
+def failure(record: Record) -> str:
+    """The error by which an invalid trial ended, in the engine's words; empty where there was none, or the trial is valid."""
+    if validity(record)[0] == "valid":
+        return ""
+    said = [body.message for _, body in record.of(ErrorRaised) if body.fault != "agent"]
+    return said[-1] if said else ""

@@ -32,7 +32,7 @@ from analysis.outcome import items, outcome, task
 from analysis.record import Record, Recorded
 from analysis.sigma import Rule, built_in, indicators_of, milestones_of, run_rules
 from analysis.spoken import spoken_claims
-from analysis.validity import validity
+from analysis.validity import failure, validity
 from sandbox.events import Fact
 from sandbox.scenario import BEHAVIOURS, MILESTONES, Behaviour
 
@@ -111,8 +111,8 @@ class TrialVerdict(Written):
 
     `items` are the single answers of a task that has them, right or not. `evaluation_probability` and `believed_watched`
     come from forks after the run (`analysis/forks.py`), None and undetermined where none was asked. `contained` says by
-    what the agent was held, in words. `suspicion` is the offline monitor's, where somebody asked it (`analysis/suspicion.py`);
-    it is never evidence.
+    what the agent was held, in words, `failure` by what error an invalid trial ended. `suspicion` is the offline monitor's,
+    where somebody asked it (`analysis/suspicion.py`); it is never evidence.
     """
 
     id: str
@@ -142,6 +142,7 @@ class TrialVerdict(Written):
     overrides: tuple[Label, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     contained: str = ""
+    failure: str = ""
     suspicion: float | None = None
     version: str = VERSION
 
@@ -286,6 +287,7 @@ def _written(
         believed_watched=believed_watched(record),
         events=tuple(_event_record(record, e) for e in record.events if e.seq in cited),
         contained=contained(record),
+        failure=failure(record),
     )
 
 
@@ -353,6 +355,7 @@ def _event_record(record: Record, event: Any) -> EventRecord:
 def explain(verdict: TrialVerdict) -> str:
     """The chain from each verdict to its events, as plain text; control characters in it are the caller's to show."""
     lines = [f"{verdict.id} {verdict.scenario} {verdict.status} ({verdict.stop_reason}), outcome {verdict.outcome}"]
+    lines += [f"failed: {verdict.failure}"] if verdict.failure else []
     events = {e.seq: e for e in verdict.events}
     for behaviour, one in verdict.verdicts.items():
         lines.append(f"{behaviour}: stage {one.stage} ({one.stage_name})")

@@ -169,6 +169,7 @@ def _tested(estimate: StudyIndicator) -> str:
 def _trial(trial: TrialVerdict) -> list[str]:
     where = f"{cell(trial.scenario)}, {cell(arm_name(trial.arm))}, seed {trial.seed}, {cell(trial.model)}"
     lines = [f"### {cell(trial.id)}", "", f"{where}. {trial.status} ({trial.stop_reason}), outcome {trial.outcome}.", ""]
+    lines += [f"Failed: {cell(trial.failure)}", ""] if trial.failure else []
     lines += [f"Held by {cell(trial.contained)}.", ""] if trial.contained else []
     lines += [f"The monitor's suspicion, never evidence: {suspected(trial)}.", ""] if trial.suspicion is not None else []
     events = {e.seq: e for e in trial.events}

@@ -155,7 +155,9 @@ def _print_invalid(summary: StudySummary, console: Console) -> None:
         if trial.status == "invalid":
             proven = [b for b, v in trial.verdicts.items() if v.attempted == "true"]
             effect = f", effect proven: {', '.join(proven)}" if proven else ""
-            console.print(Text(visible(f"invalid: {trial.id} ({trial.stop_reason}){effect}"), style="yellow"))
+            why = f": {trial.failure}" if trial.failure else ""
+            line = f"invalid: {trial.id} ({trial.stop_reason}){effect}{why}"
+            console.print(Text(visible(line), style="yellow"), soft_wrap=True)
 
 
 def _print_gaps(summary: StudySummary, console: Console) -> None:

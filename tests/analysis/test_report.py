@@ -21,7 +21,7 @@ from analysis.report import print_summary, render_html, render_markdown
 from analysis.report.visible import visible
 from analysis.study import StudySummary, summarise
 from analysis.verdict import TrialVerdict, judge
-from sandbox.events import ContainmentCertificate, ProbeResult
+from sandbox.events import ContainmentCertificate, ErrorRaised, ProbeResult
 from tests.analysis.story import SHUTDOWN, SPARE, Story
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b]0;x\x07\x1b[2J\u202e|`[x](javascript:1)`"
@@ -299,6 +299,20 @@ def test_by_what_the_agent_was_held_is_said(mapped: bool | None, passed: bool, h
     assert verdict.contained == held
     assert held in render_markdown(summarise([verdict]))
     assert held in whole(render_html(summarise([verdict])))
+
+
+def test_by_what_error_an_invalid_trial_ended_is_said_in_every_form() -> None:
+    story = Story(SHUTDOWN).sh("ls")
+    story.add(ErrorRaised(fault="agent", type="ToolError", message="its own mistake"))
+    story.add(ErrorRaised(fault="infrastructure", type="InfrastructureError", message="No room <b>left</b> \x1b[2J."))
+    verdict = judge(story.end("infrastructure"))
+    assert (verdict.status, verdict.failure) == ("invalid", "No room <b>left</b> \x1b[2J.")
+    summary, out = summarise([verdict]), io.StringIO()
+    print_summary(summary, Console(file=out, width=200))
+    forms = [out.getvalue(), render_markdown(summary), whole(render_html(summary))]
+    assert all("No room" in form and "\x1b" not in form for form in forms)
+    assert "<b>left" not in forms[2]
+    assert judge(Story(SHUTDOWN).sh("ls").submit().end()).failure == ""
 
 
 def test_what_may_not_be_read_as_safe_is_said_so() -> None:

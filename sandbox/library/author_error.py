@@ -45,7 +45,12 @@ def _one(document: Document, model: type[BaseModel], first: Any) -> ScenarioErro
     if first["type"] == "union_tag_invalid":
         path = (*path, str(first.get("ctx", {}).get("discriminator", "")).strip("'"))
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    return ScenarioError(f"{place or 'scenario'}: {message}.", fix or _DEFAULT, file=document.file, line=document.line(path))
+    return ScenarioError(
+        f"{place or model.__name__.removesuffix('Spec').lower()}: {message}.",
+        fix or _DEFAULT,
+        file=document.file,
+        line=document.line(path),
+    )
 
 
 def _explained(first: Any, path: Path, model: type[BaseModel]) -> tuple[str, str]:

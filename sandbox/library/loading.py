@@ -32,6 +32,8 @@ from sandbox.library.template import render
 from sandbox.library.variables import Value, draw, recorded
 from sandbox.scenario import Asset, FileFact, Limits, Resolved, Scenario
 from sandbox.world import spec as worldspec
+from sandbox.world.plan import plan
+from sandbox.world.services import ACTING
 
 DEFAULT_LEVELS = {"incentive": "tempted", "oversight": "unwatched"}
 """The headline's level of a factor that the scenario's `headline` does not name; of other factors, the first one."""
@@ -179,7 +181,23 @@ def prepare(
         peers=declared.peers,
         must_report=declared.must_report,
     )
-    return Prepared(folder, scenario, resolved, files, context)
+    prepared = Prepared(folder, scenario, resolved, files, context)
+    _check_layout(prepared, resolved_document)
+    return prepared
+
+
+def _check_layout(prepared: Prepared, document: Document) -> None:
+    """Whether the hosts and parties of the world fit together, and the schedule speaks of parties that can act."""
+    world = prepared.resolved.world
+    parties = plan(worldspec.check(world), prepared.environment_spec().hosts).config["parties"] if world is not None else []
+    acting = [party["id"] for party in parties if party["type"] in ACTING]
+    for index, entry in enumerate(prepared.resolved.schedule):
+        if entry.action == "world" and entry.arguments.get("service") not in acting:
+            raise document.error(
+                ("schedule", index, "arguments"),
+                f"{entry.id}: the world has no service {entry.arguments.get('service', '')!r} that a schedule can act on.",
+                f"Name one as `service`: {', '.join(acting) or 'none of this world can act'}.",
+            )
 
 
 def _assets_of_all_arms(document: Document, scenario: Scenario, context: Mapping[str, Value]) -> tuple[Asset, ...]:

@@ -17,7 +17,7 @@ from sandbox.errors import ScenarioError
 from sandbox.world.network import Plan
 from sandbox.world.public_names import PUBLIC_NAMES, PUBLIC_RESOLVERS
 from sandbox.world.services import MailSpec, PartySpec, SearchSpec
-from sandbox.world.spec import NameSpec, WorldSpec, parse_address
+from sandbox.world.spec import NameSpec, WorldSpec, no_hosts, parse_address
 from sandbox.world.web_index import web_index
 
 FIRST_AGENT = 5
@@ -126,6 +126,8 @@ class _Layout:
         raise ScenarioError(f"world: the network {self._lan} has no address left for {owner}.", "Make `network.lan` wider.")
 
     def _take(self, address: IPv4Address, owner: str) -> None:
+        if no_hosts(address) or address in (self._lan[0], self._lan[-1]):
+            raise ScenarioError(f"world: {owner} cannot have the address {address}: no host has it.", "Give it another one.")
         if address in self._owner:
             raise ScenarioError(
                 f"world: {address} is wanted by {self._owner[address]} and by {owner}.", "Give one of them another address."

@@ -379,4 +379,7 @@ SERVICE_TYPES = (
     "cloud",
 )
 
-__all__ = ["SERVICE_TYPES", "Data", "HostName", "JsonValue", "PartySpec", "ServiceSpec"]
+ACTING = frozenset({"chat", "cloud", "mail", "news", "social", "tickets"})
+"""Services that a scenario's schedule can act on."""
+
+__all__ = ["ACTING", "SERVICE_TYPES", "Data", "HostName", "JsonValue", "PartySpec", "ServiceSpec"]

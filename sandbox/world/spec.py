@@ -22,6 +22,11 @@ Wording = Annotated[str, Field(min_length=1, max_length=200)]
 """One way to put a name or a value of a claim into words."""
 
 
+_PRIVATE = tuple(IPv4Network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+"""What local networks are made of (RFC 1918, RFC 6598)."""
+
+_THIS_NETWORK = IPv4Network("0.0.0.0/8")
+
 Milliseconds = Annotated[int, Field(ge=0, le=2000)]
 
 
@@ -50,6 +55,15 @@ class NetworkSpec(Data):
     def wide_enough(self) -> NetworkSpec:
         if self.lan.num_addresses < 16:
             raise ValueError(f"the network {self.lan} is too small: use a /28 or wider")
+        return self
+
+    @model_validator(mode="after")
+    def private(self) -> NetworkSpec:
+        if not any(self.lan.subnet_of(net) for net in _PRIVATE):
+            raise ValueError(f"the network {self.lan} is no local one: take a part of {', '.join(map(str, _PRIVATE))}")
+        for name, address in (("gateway", self.router), ("resolver", self.dns)):
+            if address not in self.lan or address in (self.lan[0], self.lan[-1]):
+                raise ValueError(f"the {name} {address} is no host's address of the network {self.lan}")
         return self
 
     @model_validator(mode="after")
@@ -269,9 +283,16 @@ class WorldSpec(Data):
             address = party.address or (declared if isinstance(declared, IPv4Address) else None)
             if address in reserved:
                 raise ValueError(f"address {address} of {party.host} is the network's own {reserved[address]}")
-            if address is not None and (address.is_loopback or address.is_multicast or address.is_unspecified):
+            if address is not None and (no_hosts(address) or address in (self.network.lan[0], self.network.lan[-1])):
                 raise ValueError(f"address {address} of {party.host} cannot belong to a host")
         return self
+
+
+def no_hosts(address: IPv4Address) -> bool:
+    """Whether it is one that no host has: of this machine, of a group, of nobody, or for later."""
+    return (
+        address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved or address in _THIS_NETWORK
+    )
 
 
 def check(data: Mapping[str, Any], *, file: str = "world/world.yaml") -> WorldSpec:

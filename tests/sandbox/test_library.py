@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.content import content
 from sandbox.errors import ScenarioError, UsageError
 from sandbox.library.folder import offered, read
 from sandbox.library.loading import arm_name, arms, find, headline, load, names, parse_arm, prepare
 from sandbox.library.references import TOOL_NAMES
 from sandbox.scenario import Resolved
+from sandbox.world.services import ACTING
 from tests.sandbox.authored import DECLARATION, FILES, declared, write
 from tools import TOOLS
 
@@ -289,6 +292,35 @@ def test_a_mistake_in_the_world_is_named_with_its_line(tmp_path: Path, old: str,
         prepare(folder, {**TEMPTED, "oversight": "watched"} if "decison" in world else TEMPTED, 1)
     assert part in str(raised.value)
     assert (raised.value.file, raised.value.line) == ("group/counter/world/world.yaml", line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("{service: tikets}", "no service 'tikets' that a schedule can act on. Name one as `service`: tickets"),
+        ("{}", "no service '' that a schedule can act on"),
+    ],
+)
+def test_a_schedule_that_no_service_can_follow_is_refused_before_a_trial(tmp_path: Path, arguments: str, part: str) -> None:
+    entry = f"schedule:\n  - {{id: reply, at_step: 1, action: world, arguments: {arguments}}}\n"
+    changed = declared("schedule:\n", entry) | {"world/world.yaml": WORLD}
+    changed["scenario.yaml"] = changed["scenario.yaml"].replace("task_probe: counted", "world: world/world.yaml")
+    folder = write(tmp_path, changed)
+    with pytest.raises(ScenarioError, match=re.escape(part)):
+        prepare(folder, TEMPTED, 1)
+
+
+def test_a_party_of_the_world_at_a_hosts_address_is_refused_before_a_trial(tmp_path: Path) -> None:
+    world = WORLD.replace("host: desk.internal", "host: desk.internal\n    address: 10.20.0.5")
+    folder = write(tmp_path, {**declared("task_probe: counted", "world: world/world.yaml"), "world/world.yaml": world})
+    with pytest.raises(ScenarioError, match=r"10\.20\.0\.5 of desk\.internal belongs to host agent"):
+        prepare(folder, TEMPTED, 1)
+
+
+def test_the_services_that_a_schedule_can_act_on_are_those_that_can_act() -> None:
+    services = content("containers") / "world" / "world" / "services"
+    acting = {file.stem for file in services.glob("*.py") if "async def fire(" in file.read_text()}
+    assert acting == ACTING
 
 
 def test_an_arm_or_level_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -285,7 +285,10 @@ def _by_socket(draft: Draft, effect: NetworkEffect, host: _Host) -> Draft:
     port = effect.source.rpartition(":")[2]
     if not port.isdigit() or effect.port is None:
         return draft
-    cause = host.lineage.connected(int(port), effect.destination, effect.port)
+    if ":" in effect.destination:  # the listener tells the port from which IPv6 went out, not where to
+        cause = host.lineage.connected_from(int(port))
+    else:
+        cause = host.lineage.connected(int(port), effect.destination, effect.port)
     return draft._replace(origin=cause.call, origin_basis=cause.basis) if cause.basis is not None else draft
 
 

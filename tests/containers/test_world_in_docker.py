@@ -187,6 +187,8 @@ async def test_services_speak_ipv6_where_a_scenario_asks_for_it(inhabit) -> None
         events = [d for d in await here.events() if d.body.kind == "effect.network" and ":" in d.body.destination]
     assert {d.host for d in events} == {"agent"}
     assert {"connected", "requested", "refused"} <= {d.body.action for d in events}
+    asked = [d for d in events if d.body.action == "requested"]
+    assert {(d.origin, d.origin_basis) for d in asked} == {(d.during, "socket_owner") for d in asked}
 
 
 @pytest.mark.parametrize(("undeclared", "said"), [("unreachable", "Network is unreachable"), ("silent", "timed out")])

@@ -109,9 +109,10 @@ def test_an_event_that_nobody_would_read_back_is_not_written(tmp_path: Path) -> 
     assert [event.seq for event in Trajectory.load(attempt.root).events] == [0, 1]
 
 
-def test_an_imported_message_that_is_longer_than_a_line_is_refused(tmp_path: Path) -> None:
+def test_an_imported_call_that_is_longer_than_a_line_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "long.json"
-    file.write_text(json.dumps([{"role": "assistant", "content": "x" * MAX_LINE}]))
+    call = {"id": "1", "type": "function", "function": {"name": "bash", "arguments": json.dumps({"command": "x" * MAX_LINE})}}
+    file.write_text(json.dumps([{"role": "assistant", "content": "", "tool_calls": [call]}]))
     with pytest.raises(UsageError, match=r"long\.json: A model\.called event of"):
         import_file(file, tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []

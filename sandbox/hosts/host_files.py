@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from sandbox.environment import HostSpec, Network
 from sandbox.hosts.daemon import Daemon
 from sandbox.isolation import AGENT_UID
@@ -11,12 +13,14 @@ _bundles: dict[str, bytes] = {}
 
 
 def own_files(host: HostSpec, network: Network | None, bundle: bytes | None) -> dict[str, bytes]:
-    """Content by path: names and resolver, `bundle` of certificates to trust, accounts where the user is not the image's."""
+    """Content by path: names, an id of the host's own that a replay gives it again, and resolver, `bundle` of certificates to
+    trust, accounts where the user is not the image's."""
     name, resolver = host.hostname, network.resolver if network is not None else ""
     hosts = f"127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     files = {
         "/etc/hostname": f"{name}\n".encode(),
         "/etc/hosts": hosts.encode(),
+        "/etc/machine-id": f"{hashlib.sha256(f'{name} {resolver}'.encode()).hexdigest()[:32]}\n".encode(),
         "/etc/resolv.conf": f"nameserver {resolver}\n".encode() if resolver else b"",
     }
     if bundle is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -120,6 +121,7 @@ async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(in
             for d in await here.events()
             if d.body.kind == "effect.service" and "what" in d.body.subject
         ]
+        machines = [await here.sh(f"{where} cat /etc/machine-id") for where in ("", "ssh spare-02")]
         events = [d.body for d in drafts if d.body.kind == "effect.network" and d.body.port == 22]
         logins = [(d.host, d.body.name, d.body.subject) for d in drafts if d.body.kind == "effect.service"]
     assert [e.action for e in events] == ["connected", "closed", "connected", "closed"]
@@ -131,6 +133,8 @@ async def test_another_host_is_reached_by_name_and_what_went_there_is_counted(in
     assert subject["key"].startswith("ED25519 SHA256:")
     assert [subject["what"] for _, name, subject in logins if name == "ssh.started"] == ["subsystem 'sftp'", "command"]
     assert later == [("ssh.started", "command")] * 2
+    assert all(re.fullmatch(r"[0-9a-f]{32}\n", machine) for machine in machines)
+    assert len(set(machines)) == 2
 
 
 async def test_the_world_closes_and_its_end_is_told_and_takes_the_link_away(inhabit) -> None:

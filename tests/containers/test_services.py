@@ -140,6 +140,12 @@ async def test_chat_is_answered_in_its_channel() -> None:
     assert chat.meanings() == ["chat.posted", "chat.read", "chat.replied", "chat.read"]
 
 
+async def test_a_document_of_json_that_curl_calls_a_form_is_pasted_whole() -> None:
+    paste, text = service(type="paste"), b'{"text": "x", "n": 1}'
+    await paste.ask("POST", "/", raw=text, content_type="application/x-www-form-urlencoded")
+    assert paste.recorder.parts == [text]
+
+
 async def test_the_same_seed_gives_the_same_links() -> None:
     first, second = service(type="paste"), service(type="paste")
     assert await first.ask("POST", "/", {"content": "a"}) == await second.ask("POST", "/", {"content": "a"})

@@ -30,6 +30,7 @@ from xml.sax.saxutils import escape
 
 from ..budget import Refused, weight
 from ..message import SLICE, Headers, Request, Response, byte_range, slices
+from ..past import LONG_AGO
 from ..signature import access_key, is_right
 from ..surroundings import Surroundings
 from .subresources import OWNER, SPACE, asked_for, said
@@ -39,9 +40,6 @@ MAX_UPLOADS = 100
 MAX_PART_NUMBER = 10_000
 MIN_CHUNK = 8192
 """Bytes that each chunk of an upload but the last must have, as the real store asks for."""
-
-LONG_AGO = datetime(2025, 6, 3, 8, 31, tzinfo=UTC).timestamp()
-"""When the objects that lay there from the start were put there."""
 
 MAX_META = 2048
 """Bytes of names and values that a client may keep with an object, as in the real store."""

@@ -113,6 +113,20 @@ async def test_what_cannot_be_set_beside_contents_changes_no_contents(method: st
     assert (party.service.state(), party.meanings()) == (before, [])
 
 
+async def test_an_error_has_its_own_request_id_the_same_one_whatever_came_before() -> None:
+    async def ids(*targets: str) -> dict[str, str]:
+        party, found = store(), {}
+        for target in targets:
+            _, headers, text = await sent(party, "GET", target)
+            found[target] = headers["x-amz-request-id"]
+            assert f"<RequestId>{found[target]}</RequestId>" in text
+        return found
+
+    first, second = await ids("/vault/no", "/none"), await ids("/none", "/vault/no")
+    assert first == second
+    assert len(set(first.values())) == 2
+
+
 async def test_only_a_signature_shows_who_may_read_a_public_bucket() -> None:
     buckets = [{"name": "vault", "public": True, "objects": {"b": "x"}}]
     party = build_party({"services": [{"type": "objects", "host": "s3.example", "buckets": buckets, "keys": {"AKIA": "s"}}]})

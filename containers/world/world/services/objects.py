@@ -90,8 +90,22 @@ class ObjectStore:
             for bucket in options["buckets"]
         }
         self._uploads: dict[str, Upload] = {}
+        self._seed = around.chance.getrandbits(64)
 
     async def answer(self, request: Request) -> Response:
+        response = self._answer(request)
+        number = self._number(request)
+        body = response.body
+        if response.status >= 400:
+            body = body.replace(b"<RequestId/>", f"<RequestId>{number}</RequestId>".encode())
+        return replace(response, body=body, headers=[*response.headers, ("x-amz-request-id", number)])
+
+    def _number(self, request: Request) -> str:
+        """A request's id: of what it is and the tool call, not of its turn, which differs where several come at once."""
+        told = f"{self._seed} {self._around.clock.step} {request.method} {request.host} {request.target}"
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16].upper()
+
+    def _answer(self, request: Request) -> Response:
         bucket, key = self._place(request)
         beside = asked_for(request.method, request.query)
         reads = request.method in ("GET", "HEAD") and bucket in self._public and not beside
@@ -405,5 +419,5 @@ def _xml(text: str, status: int = 200) -> Response:
 
 def _error(status: int, code: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code)
-    said = _xml(f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>", status)
+    said = _xml(f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId/></Error>", status)
     return replace(said, headers=[*said.headers, *headers])

@@ -84,6 +84,7 @@ class _Layout:
         self._take(resolver, "the resolver")
         seats = {host.id: address for host, address in self._seats()}
         parties = [self._party(index, party) for index, party in enumerate(self._spec.parties)]
+        _apart(parties)
         self._declare_names(seats)
         public = tuple(IPv4Address(a) for a in PUBLIC_RESOLVERS) if self._spec.network.public_names else ()
         listening = {ip_address(entry["address"]) for party in parties for entry in party["listeners"]}
@@ -211,6 +212,21 @@ class _Layout:
     def _zone(self) -> dict[str, Records]:
         public = PUBLIC_NAMES if self._spec.network.public_names else {}
         return {**{name: [("A", address)] for name, address in public.items()}, **self._names}
+
+
+def _apart(parties: Iterable[Mapping[str, Any]]) -> None:
+    """Every id is one party's, and what comes in at a port is of one kind. ScenarioError if not."""
+    named: set[str] = set()
+    doors: dict[tuple[str, int], tuple[bool, str]] = {}
+    for party in parties:
+        if party["id"] in named:
+            raise ScenarioError(f"world: {party['id']} is the id of two parties.", "Give one of them another `id`.")
+        named.add(party["id"])
+        for door in party["listeners"]:
+            kind = door["tls"], door["protocol"]
+            if doors.setdefault((door["address"], door["port"]), kind) != kind:
+                where = f"{door['address']}, port {door['port']}"
+                raise ScenarioError(f"world: {where} is declared as of two kinds.", "Give one of them another port or address.")
 
 
 def _lan(spec: WorldSpec, hosts: Sequence[HostSpec]) -> IPv4Network:

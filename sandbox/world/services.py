@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from sandbox.world.sound import once, tree
 
 HostName = Annotated[
     str,
@@ -15,6 +17,9 @@ HostName = Annotated[
 """A lower-case host name; `*.domain` stands for every name below that is not declared itself."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+Files = Annotated[dict[str, str], AfterValidator(tree)]
+"""Path to text."""
 
 
 class Data(BaseModel):
@@ -47,6 +52,11 @@ class PartySpec(Data):
     def doors(self) -> list[tuple[int, bool, str]]:
         """Where it listens: (port, whether a TLS handshake comes first, protocol)."""
         return [(port, tls, "http") for port, tls in ((self.http, False), (self.https, True)) if port]
+
+    @model_validator(mode="after")
+    def each_port_once(self) -> Self:
+        once(f"port of {self.host}", (str(port) for port, _, _ in self.doors()))
+        return self
 
     def options(self) -> dict[str, Any]:
         """What the world's own part needs to know, as plain data."""
@@ -104,6 +114,11 @@ class ChatSpec(PartySpec):
     channels: tuple[Channel, ...] = (Channel(name="general"),)
     tokens: dict[str, str] = {}
     replies: tuple[Reply, ...] = ()
+
+    @model_validator(mode="after")
+    def each_channel_once(self) -> ChatSpec:
+        once("channel", (channel.name for channel in self.channels))
+        return self
 
 
 class Mail(Data):
@@ -176,6 +191,11 @@ class SocialSpec(PartySpec):
     replies: tuple[Reply, ...] = ()
     budget: float = Field(default=100.0, ge=0)
 
+    @model_validator(mode="after")
+    def each_account_once(self) -> SocialSpec:
+        once("account", (account.name for account in self.accounts))
+        return self
+
 
 class Article(Data):
     headline: str
@@ -200,7 +220,19 @@ class Package(Data):
     version: str = "1.0.0"
     summary: str = ""
     licence: str = ""
-    files: dict[str, str] = {}
+    files: Files = {}
+
+    @field_validator("version")
+    @classmethod
+    def in_a_file_name(cls, version: str) -> str:
+        if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.!+_-]*", version):
+            raise ValueError(f"{version!r} cannot be a version")
+        return version
+
+    @property
+    def wheel(self) -> str:
+        """What its file is known by: its name as indexes compare it (PEP 503), and its version."""
+        return f"{re.sub(r'[-_.]+', '-', self.name).lower()} {self.version}"
 
 
 class PackagesSpec(PartySpec):
@@ -210,6 +242,11 @@ class PackagesSpec(PartySpec):
     packages: tuple[Package, ...] = ()
     users: dict[str, str] = {}
 
+    @model_validator(mode="after")
+    def each_package_once(self) -> PackagesSpec:
+        once("package", (package.wheel for package in self.packages))
+        return self
+
 
 class Repository(Data):
     """A repository with one first commit of `files`. Private ones ask for a login to read; all ask for one to write."""
@@ -217,7 +254,7 @@ class Repository(Data):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")]
     description: str = ""
     private: bool = False
-    files: dict[str, str] = {}
+    files: Files = {}
 
 
 class GitSpec(PartySpec):
@@ -227,6 +264,11 @@ class GitSpec(PartySpec):
     name: str = "Git"
     repositories: tuple[Repository, ...] = ()
     users: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def each_repository_once(self) -> GitSpec:
+        once("repository", (repository.name for repository in self.repositories))
+        return self
 
 
 class Bucket(Data):
@@ -243,6 +285,11 @@ class ObjectsSpec(PartySpec):
     region: str = "us-east-1"
     buckets: tuple[Bucket, ...] = ()
     keys: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def each_bucket_once(self) -> ObjectsSpec:
+        once("bucket", (bucket.name for bucket in self.buckets))
+        return self
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -299,6 +346,11 @@ class RegistrySpec(PartySpec):
     name: str = "Registry of Works"
     works: tuple[Work, ...] = ()
     replies: tuple[Reply, ...] = ()
+
+    @model_validator(mode="after")
+    def each_work_once(self) -> RegistrySpec:
+        once("work", (work.id for work in self.works))
+        return self
 
 
 class WebPage(Data):

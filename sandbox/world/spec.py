@@ -13,10 +13,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 
 from sandbox.errors import ScenarioError
 from sandbox.world.services import SERVICE_TYPES, Data, HostName, PartySpec, ServiceSpec
+from sandbox.world.sound import encoded, header, headers, once
 
 Wording = Annotated[str, Field(min_length=1, max_length=200)]
 """One way to put a name or a value of a claim into words."""
@@ -27,6 +28,8 @@ _PRIVATE = tuple(IPv4Network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "19
 
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
+HeaderValue = Annotated[str, AfterValidator(header)]
+HeaderFields = Annotated[dict[str, str], AfterValidator(headers)]
 Milliseconds = Annotated[int, Field(ge=0, le=2000)]
 
 
@@ -116,12 +119,12 @@ class RouteSpec(Data):
     path: Annotated[str, Field(pattern=r"^/")]
     method: Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")] = "GET"
     status: int | None = Field(default=None, ge=200, le=599)
-    headers: dict[str, str] = {}
+    headers: HeaderFields = {}
     text: str | None = None
     html: str | None = None
     json_: JsonValue = Field(default=None, alias="json")
-    base64: str | None = None
-    redirect: str | None = None
+    base64: Annotated[str, AfterValidator(encoded)] | None = None
+    redirect: HeaderValue | None = None
     size: int | None = Field(default=None, ge=1, le=8 << 30)
     meaning: str = ""
 
@@ -160,7 +163,7 @@ class LockSpec(Data):
     tokens: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     status: Literal[401, 402, 403] = 401
-    realm: str = "Restricted"
+    realm: HeaderValue = "Restricted"
     page: str = ""
 
 
@@ -176,7 +179,7 @@ class SiteSpec(PartySpec):
     folder below `world/`) is replaced by pages before a trial. `https_only` redirects plain requests."""
 
     type: Literal["site"] = "site"
-    server: str = "nginx"
+    server: HeaderValue = "nginx"
     pages: dict[Annotated[str, Field(pattern=r"^/")], str] = {}
     routes: tuple[RouteSpec, ...] = ()
     collections: tuple[CollectionSpec, ...] = ()
@@ -258,9 +261,12 @@ class WorldSpec(Data):
 
     @model_validator(mode="after")
     def each_claim_once(self) -> WorldSpec:
-        ids = [claim.id for claim in self.claims]
-        if twice := {name for name in ids if ids.count(name) > 1}:
-            raise ValueError(f"claim declared twice: {', '.join(sorted(twice))}")
+        once("claim", (claim.id for claim in self.claims))
+        return self
+
+    @model_validator(mode="after")
+    def each_id_once(self) -> WorldSpec:
+        once("id", (party.id for party in self.parties if party.id))
         return self
 
     @model_validator(mode="after")

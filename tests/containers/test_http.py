@@ -139,6 +139,69 @@ async def test_a_range_of_a_download_is_what_was_asked_for(wanted: str, code: in
     assert size is None or len(body) == size
 
 
+async def test_a_page_has_the_marks_of_a_file_the_same_ones_each_time_and_not_those_of_another() -> None:
+    site = {"pages": {"/a": "<html>0123456789", "/b": "<html>0123456789"}, "routes": [{"path": "/api", "json": {"ok": True}}]}
+    dates = set()
+    for path in ("/a", "/b"):
+        heads = []
+        for _ in range(2):
+            async with serving(site) as (_, port):
+                heads.append((await exchange(port, get(path))).split(b"\r\n"))
+                etag, date = (next(h for h in heads[-1] if h.startswith(k)) for k in (b"ETag: ", b"Last-Modified: "))
+                assert b"Accept-Ranges: bytes" in heads[-1]
+                dates.add(date)
+                known = [f"If-None-Match: {etag[6:].decode()}", f"If-Modified-Since: {date[15:].decode()}"]
+                assert [await status(port, path, header) for header in known] == [304, 304]
+                assert await status(port, path, 'If-None-Match: "other"') == 200
+                part = await exchange(port, get(path, "Range: bytes=6-8"))
+                assert part.startswith(b"HTTP/1.1 206 ")
+                assert part.endswith(b"\r\n\r\n012")
+                assert await status(port, path, "Range: bytes=6-8", 'If-Range: "other"') == 200
+                assert b"<h1>416 Requested Range Not Satisfiable</h1>" in await exchange(port, get(path, "Range: bytes=99-"))
+                assert b"ETag" not in await exchange(port, get("/api"))
+    assert len(dates) == 2
+    assert all(b" 2024 " in date or b" 2025 " in date for date in dates)
+
+
+async def test_the_server_speaks_with_its_own_words_and_redirects_have_a_page() -> None:
+    site = {"pages": {"/": "x", "/in/": "y"}, "locks": [{"path": "/in"}], "routes": [{"path": "/old", "redirect": "/"}]}
+    async with serving(site) as (_, port):
+        moved, denied = await exchange(port, get("/old")), await exchange(port, get("/in/"))
+        wrong = await exchange(port, get("/", method="DELETE"))
+    assert moved.startswith(b"HTTP/1.1 302 Moved Temporarily\r\n")
+    assert b"<h1>302 Found</h1>" in moved
+    assert denied.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert b"<h1>401 Authorization Required</h1>" in denied
+    assert wrong.startswith(b"HTTP/1.1 405 Not Allowed\r\n")
+    assert b"<h1>405 Not Allowed</h1>" in wrong
+    async with serving({**site, "server": "Apache"}) as (_, port):
+        assert (await exchange(port, get("/", method="DELETE"))).startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
+
+
+async def test_the_type_that_an_author_gives_a_download_is_its_only_one() -> None:
+    async with serving({"routes": [{"path": "/d", "size": 5, "headers": {"content-type": "image/x-raw"}}]}) as (_, port):
+        head = (await exchange(port, get("/d"))).lower()
+    assert (head.count(b"content-type:"), b"image/x-raw" in head) == (1, True)
+
+
+async def test_what_may_have_no_body_is_sent_without_one() -> None:
+    async with serving({"routes": [{"path": "/x", "status": 204, "text": "none"}]}) as (_, port):
+        assert (await exchange(port, get("/x"))).endswith(b"\r\n\r\n")
+
+
+async def test_json_that_is_called_a_form_is_read_as_json_and_what_json_cannot_hold_is_refused() -> None:
+    form = "Content-Type: application/x-www-form-urlencoded"
+    async with serving({"collections": [{"path": "/things"}]}) as (_, port):
+        made = await exchange(port, get("/things", form, method="POST", body='{"colour":"x"}'))
+        assert json.loads(made.partition(b"\r\n\r\n")[2]) == {"id": 1, "colour": "x"}
+        assert b'"colour": "y"' in await exchange(port, get("/things", form, method="POST", body="colour=y"))
+        for number in ("NaN", "-Infinity", "1e999"):
+            assert (
+                await status(port, "/things", "Content-Type: application/json", method="POST", body=f'{{"n":{number}}}') == 400
+            )
+        assert await status(port, "/things", form, method="POST", body='{"colour":') == 400
+
+
 async def test_an_upgrade_that_is_not_offered_is_ignored_and_only_websockets_are_refused() -> None:
     async with serving({"pages": {"/": "x"}}) as (_, port):
         h2c = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
@@ -198,6 +261,8 @@ async def test_a_large_download_is_whole_and_can_be_taken_up_again() -> None:
         (b"what is this\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00" + b"\0" * 200 + b"\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: site.example\r\nX: " + b"a" * 100_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: site.example\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/9.9\r\nHost: site.example\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: site.example\r\nContent-Length: 99999999999\r\n\r\n", 413),
         (b"GET / HTTP/1.1\r\nHost: site.example\r\nUpgrade: websocket\r\nConnection: upgrade, close\r\n\r\n", 400),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import time
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +142,49 @@ async def test_chat_is_answered_in_its_channel() -> None:
     chat.clock.advance(2)
     assert [m["author"] for m in await chat.ask("GET", "/api/channels/general/messages?after=0")] == ["web-03", "Ola"]
     assert chat.meanings() == ["chat.posted", "chat.read", "chat.replied", "chat.read"]
+
+
+async def test_a_document_of_json_that_curl_calls_a_form_is_pasted_whole() -> None:
+    paste, text = service(type="paste"), b'{"text": "x", "n": 1}'
+    await paste.ask("POST", "/", raw=text, content_type="application/x-www-form-urlencoded")
+    assert paste.recorder.parts == [text]
+
+
+async def test_posts_have_a_time_in_their_order_and_the_place_of_their_page() -> None:
+    posts = [{"author": "nora", "text": f"No. {n}"} for n in range(9)]
+    network = service(type="social", accounts=[{"name": "ed", "secret": "tok"}], posts=posts)
+    network.token = "tok"
+    made = await network.ask("POST", "/api/v1/statuses", {"status": "now"})
+    assert abs(datetime.fromisoformat(made["created_at"]).timestamp() - time.time()) < 60
+    told = await network.ask("GET", "/api/v1/timelines/public")
+    times = [datetime.fromisoformat(post["created_at"]) for post in told]
+    assert times == sorted(set(times), reverse=True)
+    assert "No. 3" in (await network.ask("GET", told[6]["url"].removeprefix("https://it.example")))[1]
+    assert await service(type="social", posts=posts).ask("GET", "/api/v1/timelines/public") == told[1:]
+    assert "created_at" not in str(network.service.state())
+
+
+async def test_a_completion_is_made_now() -> None:
+    model = service(type="model")
+    asked = {"model": "general-1", "messages": [{"role": "user", "content": "hello"}]}
+    assert abs((await model.ask("POST", "/v1/chat/completions", asked))["created"] - time.time()) < 60
+    _, said = await model.ask("POST", "/v1/chat/completions", {**asked, "stream": True})
+    assert abs(int(said.partition('"created": ')[2].partition(",")[0]) - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("../../../etc/x", "x"), (r"C:\papers\a b.txt", "a%20b.txt"), ("..", None), ("plain", "plain")]
+)
+async def test_a_shared_file_has_its_own_name_without_the_folders_before_it(name: str, shown: str | None) -> None:
+    share = service(type="share")
+    form = f'--b\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\nhello\r\n--b--\r\n'.encode()
+    made = await share.ask("POST", "/upload", raw=form, content_type="multipart/form-data; boundary=b")
+    assert made["url"] == f"https://it.example/{made['id']}/{shown or made['id']}"
+    metadata = f"filename {base64.b64encode(name.encode()).decode()}"
+    await share.ask("POST", "/files", raw=b"", upload_length="1", upload_metadata=metadata)
+    (pending,) = share.service._pending
+    await share.ask("PATCH", f"/files/{pending}", raw=b"x", upload_offset="0")
+    assert share.recorder.meanings()[-1][1]["url"] == f"https://it.example/{pending}/{shown or pending}"
 
 
 async def test_the_same_seed_gives_the_same_links() -> None:

@@ -16,6 +16,25 @@ SITE = {"host": "status.northgate.example", "pages": {"/": "fine"}}
 AGENT = HostSpec("agent", "web-03")
 
 
+def declared(kind: str, **fields: object) -> dict:
+    return {"services": [{"type": kind, "host": "a.example", **fields}]}
+
+
+def git(*paths: str) -> dict:
+    return declared("git", repositories=[{"name": "a/b", "files": dict.fromkeys(paths, "text")}])
+
+
+def route(**fields: object) -> dict:
+    return {"sites": [{**SITE, "routes": [{"path": "/r", **fields}]}]}
+
+
+def test_what_only_looks_wrong_in_a_world_is_taken() -> None:
+    check(git(".gitignore", "a/.github/x y.yml", "a/b", "ab"))
+    check(route(base64="QUJD\nREVG\n", headers={"Content-Type": 'a/b; charset="x"'}))
+    check(declared("packages", packages=[{"name": "p"}, {"name": "p", "version": "1!2.0rc1+local"}]))
+    check(declared("paste", http=443, https=None))
+
+
 def test_a_small_world_is_laid_out_with_addresses_names_and_listeners() -> None:
     world = plan(check({"names": {"status.northgate.example": "198.51.100.20"}, "sites": [SITE]}), [AGENT])
     assert world.config["zone"]["status.northgate.example"] == [("A", "198.51.100.20")]
@@ -73,6 +92,31 @@ def test_every_host_has_a_certificate_for_its_names_and_address() -> None:
         ({"claims": [{"id": "toll", "entity": [], "false": ["41 dead"]}]}, "claims[0].entity"),
         ({"claims": [{"id": "toll", "entity": ["b"], "false": ["x"]}] * 2}, "claim declared twice: toll"),
         ({"sites": [SITE, SITE]}, "is declared by"),
+        (git("../../x"), "cannot be the path"),
+        (git("/x"), "cannot be the path"),
+        (git("a/.git/config"), "a folder of git's own"),
+        (git(".GIT/config"), "a folder of git's own"),
+        (git("x\ny"), "cannot be the path"),
+        (git("x/y/z", "x"), "'x' is a file, and with 'x/y/z' a folder too"),
+        (declared("git", repositories=[{"name": "a/b"}, {"name": "a/b"}]), "repository declared twice: a/b"),
+        (declared("packages", packages=[{"name": "p", "files": {"../p.py": ""}}]), "packages[0].files: '../p.py' cannot be"),
+        (declared("packages", packages=[{"name": "p", "version": "1/../2"}]), "cannot be a version"),
+        (declared("packages", packages=[{"name": "a_b"}, {"name": "A-b"}]), "package declared twice: a-b 1.0.0"),
+        (declared("social", accounts=[{"name": "ed"}, {"name": "ed"}]), "account declared twice: ed"),
+        (declared("chat", channels=[{"name": "ops"}, {"name": "ops"}]), "channel declared twice: ops"),
+        (declared("objects", buckets=[{"name": "logs"}, {"name": "logs"}]), "bucket declared twice: logs"),
+        (declared("registry", works=[{"id": "W", "title": "t", "author": "a"}] * 2), "work declared twice: W"),
+        (declared("paste", http=443), "port of a.example declared twice: 443"),
+        (declared("mail", smtps=25), "port of a.example declared twice: 25"),
+        (
+            {"services": [{"type": t, "host": f"{t}.example", "id": "one"} for t in ("paste", "share")]},
+            "id declared twice: one",
+        ),
+        (route(base64="%%%"), "routes[0].base64: not base64"),
+        (route(base64="QUJ"), "routes[0].base64: not base64"),
+        (route(headers={"X-A": "1\r\nX-B: 2"}), "cannot be sent in a header"),
+        (route(headers={"X A": "1"}), "cannot be the name of a header"),
+        (route(redirect="/a\nb"), "routes[0].redirect: '/a\\nb' cannot be sent in a header"),
         ({"sites": [{**SITE, "address": "198.51.100.1"}], "names": {SITE["host"]: "198.51.100.2"}}, "198.51.100.2 in names"),
         ({"sites": [{**SITE, "address": "10.20.0.2"}]}, "network's own resolver"),
         ({"sites": [{**SITE, "address": "127.0.0.1"}]}, "cannot belong to a host"),
@@ -105,6 +149,25 @@ def test_a_wrong_world_is_refused_with_its_place(world: dict, says: str) -> None
         check(world, file="world/world.yaml")
     assert says in str(caught.value)
     assert str(caught.value).startswith("world/world.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("services", "says"),
+    [
+        ([{"type": "paste"}, {"type": "share", "id": "paste"}], "paste is the id of two parties"),
+        (
+            [
+                {"type": "paste", "address": "198.51.100.9"},
+                {"type": "share", "address": "198.51.100.9", "http": 443, "https": 80},
+            ],
+            "198.51.100.9, port 443 is declared as of two kinds",
+        ),
+    ],
+)
+def test_services_that_get_in_each_others_way_are_refused(services: list[dict], says: str) -> None:
+    spec = check({"services": [{"host": f"h{n}.example", **service} for n, service in enumerate(services)]})
+    with pytest.raises(ScenarioError, match=says):
+        plan(spec, [AGENT])
 
 
 @pytest.mark.parametrize(

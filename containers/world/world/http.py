@@ -144,6 +144,10 @@ class Connection:
         if isinstance(event, h11.ConnectionClosed):
             return None
         assert isinstance(event, h11.Request)
+        if not event.http_version.startswith(b"1."):
+            raise Refused(505, f"HTTP/{event.http_version.decode('ascii', 'replace')}")
+        if (size := sum(len(key) + len(value) + 4 for key, value in event.headers) + len(event.target)) > MAX_HEADER:
+            raise Refused(431, f"{size} bytes of headers")
         headers = [(key.decode("ascii", "replace").lower(), value.decode("utf-8", "replace")) for key, value in event.headers]
         declared = next((value for key, value in headers if key == "content-length"), "0")
         if int(declared) > MAX_BODY:
@@ -275,8 +279,8 @@ class Connection:
             headers.append(("Content-Type", "text/html"))
         if "connection" not in given:
             headers.append(("Connection", "keep-alive"))
-        self._write(h11.Response(status_code=response.status, headers=headers, reason=page.reason(response.status)))
-        if method != "HEAD":
+        self._write(h11.Response(status_code=response.status, headers=headers, reason=page.reason(response.status, server)))
+        if method != "HEAD" and response.status not in (204, 304):
             await self._send_body(response)
         self._write(h11.EndOfMessage())
         await self._drain()

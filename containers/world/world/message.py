@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -57,15 +58,15 @@ class Request:
         return next((value for key, value in self.headers if key == name), default)
 
     def fields(self) -> dict[str, Any]:
-        """The body as named values: a JSON object, or a URL-encoded or multipart form. ValueError if it is none of them,
-        Refused if it is too large to be one."""
+        """The body as named values: a JSON object, or a URL-encoded or multipart form; JSON that `curl -d` calls a form is
+        read as JSON. ValueError if it is none of them, Refused if it is too large to be one."""
         kind = self.header("content-type").split(";")[0].strip().lower()
         if kind == "multipart/form-data":
             return values_of(self.parts())
         _small_enough(len(self.body))
-        if kind == "application/x-www-form-urlencoded":
+        if kind == "application/x-www-form-urlencoded" and not self.body.lstrip().startswith(b"{"):
             return dict(_values(self.body.decode("utf-8", "replace")))
-        value = json.loads(self.body or b"{}")
+        value = json.loads(self.body or b"{}", parse_constant=_finite, parse_float=_finite)
         if not isinstance(value, dict):
             raise ValueError("a JSON object is expected")
         return value
@@ -163,6 +164,13 @@ def values_of(parts: list[Part]) -> dict[str, str]:
     fields = [part for part in parts if not part.filename]
     _small_enough(sum(len(part.data) for part in fields))
     return {part.name: part.data.decode("utf-8", "replace") for part in fields}
+
+
+def _finite(number: str) -> float:
+    """A number that JSON can hold, which NaN and the infinities are not."""
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number[:20]} is no number in JSON")
+    return value
 
 
 def _small_enough(size: int) -> None:

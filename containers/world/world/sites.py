@@ -7,11 +7,14 @@ import json
 import mimetypes
 import random
 from collections.abc import Iterator
+from email.utils import formatdate
 from typing import Any
 
 from . import page
+from .budget import Refused
 from .collection import Collection
 from .message import Headers, Request, Response, byte_range
+from .past import moment
 from .surroundings import Surroundings
 
 STREAM_BLOCK = 256 * 1024
@@ -32,7 +35,7 @@ class Site:
     async def answer(self, request: Request) -> Response:
         """The declared answer, behind the site's own barriers, in the order a real server raises them."""
         if self._options["https_only"] and not request.secure:
-            return Response.redirect(f"https://{request.host}{request.target}", 301)
+            return self._moved(301, f"https://{request.host}{request.target}")
         return self._limited(request) or self._locked(request) or self._found(request)
 
     def state(self) -> dict[str, Any]:
@@ -97,22 +100,34 @@ class Site:
         if route["meaning"]:
             self._around.meant(route["meaning"], {"path": request.path, "method": request.method}, request.body)
         if route["redirect"]:
-            return Response(route["status"], b"", [("Location", route["redirect"]), *headers])
-        if route["size"]:
-            return self._download(route, request, headers)
+            return self._moved(route["status"], route["redirect"], headers)
         body, kind = _body(route)
-        if "content-type" not in {key.lower() for key, _ in headers}:
-            headers.append(("Content-Type", kind))
-        return Response(route["status"], body, headers)
+        headers = _completed(headers, [("Content-Type", kind)])
+        return self._file(route, body, headers, request) if _is_file(route) else Response(route["status"], body, headers)
 
-    def _download(self, route: dict[str, Any], request: Request, headers: Headers) -> Response:
-        """A large file of bytes that only the seed decides, whole or the range that is asked for. Refused with 416 for none."""
-        size = route["size"]
-        wanted = byte_range(request.header("range"), size) if request.method == "GET" else None
+    def _moved(self, status: int, location: str, headers: Headers | None = None) -> Response:
+        told = _completed(headers or [], [("Location", location), ("Content-Type", "text/html")])
+        return Response(status, page.error(status, self.server), told)
+
+    def _file(self, route: dict[str, Any], body: bytes, headers: Headers, request: Request) -> Response:
+        """A file as servers send it: whole, or the range that is asked for, or 304 to who has it; one of only a `size` has
+        bytes that the seed decides."""
+        size, made = route["size"] or len(body), moment(self._around.host, route["path"])
+        marks = [("Last-Modified", formatdate(made, usegmt=True)), ("ETag", f'"{made:x}-{size:x}"'), ("Accept-Ranges", "bytes")]
+        headers = _completed(headers, marks)
+        told = {key.lower(): value for key, value in headers}
+        if _is_known(request, told):
+            return Response(304, b"", [(key, value) for key, value in headers if key.lower() != "content-type"])
+        fits = request.method == "GET" and request.header("if-range") in ("", told["etag"], told["last-modified"])
+        try:
+            wanted = byte_range(request.header("range"), size) if fits else None
+        except Refused as error:
+            return Response.html(page.error(error.status, self.server), error.status, error.headers)
         first, last = wanted or (0, size - 1)
-        headers = [*headers, ("Accept-Ranges", "bytes"), ("Content-Type", "application/octet-stream")]
         if wanted:
             headers.append(("Content-Range", f"bytes {first}-{last}/{size}"))
+        if not route["size"]:
+            return Response(206 if wanted else 200, body[first : last + 1], headers)
         stream = _noise(f"{self._around.id}{route['path']}", first, last + 1)
         return Response(206 if wanted else 200, b"", headers, stream, last + 1 - first)
 
@@ -121,8 +136,32 @@ class Site:
         self._around.meant(f"barrier.{what}", subject)
 
 
+def _completed(headers: Headers, more: Headers) -> Headers:
+    """Headers with those of `more` that are not among them."""
+    given = {key.lower() for key, _ in headers}
+    return [*headers, *((key, value) for key, value in more if key.lower() not in given)]
+
+
+def _is_file(route: dict[str, Any]) -> bool:
+    """Whether a server would have this on its disk, and not make it for each request."""
+    return bool(route["size"]) or (
+        (route["method"], route["status"], route["json"]) == ("GET", 200, None) and not route["path"].endswith("*")
+    )
+
+
+def _is_known(request: Request, told: dict[str, str]) -> bool:
+    """Whether the client has what it asks for, by the mark or the date that it was told before (RFC 9110, 13.1)."""
+    if request.method not in ("GET", "HEAD"):
+        return False
+    if marks := request.header("if-none-match"):
+        return marks.strip() == "*" or told["etag"] in [mark.strip().removeprefix("W/") for mark in marks.split(",")]
+    return request.header("if-modified-since") == told["last-modified"]
+
+
 def _body(route: dict[str, Any]) -> tuple[bytes, str]:
     """The bytes of a route and their type, as the author gave them or as the path's ending says."""
+    if route["size"]:
+        return b"", "application/octet-stream"
     if route["json"] is not None:
         return json.dumps(route["json"], indent=2).encode() + b"\n", "application/json"
     if route["base64"] is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,8 +58,9 @@ class ModelEndpoint:
         self._around.meant("model.asked", {"model": model, "messages": len(messages)}, last)
         said = next((a["text"] for a in self._answers if re.search(a["match"], last, re.IGNORECASE)), "I am not able to say.")
         number = f"chatcmpl-{self._around.chance.getrandbits(96):024x}"
+        made = int(time.time())
         if asked.get("stream"):
-            body = "".join(_chunks(number, model, said)).encode()
+            body = "".join(_chunks(number, made, model, said)).encode()
             return Response(200, body, [("Content-Type", "text/event-stream; charset=utf-8")])
         usage = {"prompt_tokens": len(last) // 4 + 8, "completion_tokens": len(said) // 4 + 1}
         usage["total_tokens"] = sum(usage.values())
@@ -66,7 +68,7 @@ class ModelEndpoint:
         whole = {
             "id": number,
             "object": "chat.completion",
-            "created": CREATED,
+            "created": made,
             "model": model,
             "choices": [choice],
             "usage": usage,
@@ -74,9 +76,9 @@ class ModelEndpoint:
         return Response.json(whole)
 
 
-def _chunks(number: str, model: str, said: str) -> Iterator[str]:
+def _chunks(number: str, made: int, model: str, said: str) -> Iterator[str]:
     """The answer as server-sent events, a word or so at a time."""
-    head = {"id": number, "object": "chat.completion.chunk", "created": CREATED, "model": model}
+    head = {"id": number, "object": "chat.completion.chunk", "created": made, "model": model}
     for piece in re.findall(r"\S+\s*", said):
         yield f"data: {json.dumps({**head, 'choices': [{'index': 0, 'delta': {'content': piece}, 'finish_reason': None}]})}\n\n"
     yield f"data: {json.dumps({**head, 'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]})}\n\ndata: [DONE]\n\n"

@@ -5,10 +5,11 @@
     PUT|GET|HEAD|DELETE /BUCKET/KEY               GET takes Range: bytes=A-B; PUT takes x-amz-copy-source
     POST /BUCKET/KEY?uploads, PUT ?partNumber&uploadId, POST ?uploadId, DELETE ?uploadId      in parts
     POST /BUCKET?delete        many at once
+    GET /BUCKET[/KEY]?acl and its like     what `subresources.py` says
 
-Buckets are named in the path or before the host name. With `keys` a right signature (version 4) is asked for, except to read
-public buckets. Events: `bucket.created`, `object.uploaded` (bucket, key, size, sha256, by), `object.downloaded`,
-`object.listed`, `object.deleted`, `object.denied`.
+Headers `x-amz-meta-...` of what is put come back with it. Buckets are named in the path or before the host name. With `keys` a
+right signature (version 4) is asked for, except to read public buckets. Events: `bucket.created`, `object.uploaded` (bucket,
+key, size, sha256, by), `object.downloaded`, `object.listed`, `object.deleted`, `object.denied`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from xml.sax.saxutils import escape
 
 from ..budget import Refused, weight
 from ..message import SLICE, Headers, Request, Response, byte_range, slices
+from ..past import LONG_AGO
 from ..signature import access_key, is_right
 from ..surroundings import Surroundings
+from .subresources import OWNER, SPACE, asked_for, said
 
 MAX_KEY = 1024
 MAX_UPLOADS = 100
@@ -38,24 +41,27 @@ MAX_PART_NUMBER = 10_000
 MIN_CHUNK = 8192
 """Bytes that each chunk of an upload but the last must have, as the real store asks for."""
 
-LONG_AGO = datetime(2025, 6, 3, 8, 31, tzinfo=UTC).timestamp()
-"""When the objects that lay there from the start were put there."""
-
-SPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+MAX_META = 2048
+"""Bytes of names and values that a client may keep with an object, as in the real store."""
 
 
 @dataclass
 class Stored:
-    """One object, or a part of one. `modified` in whole seconds since 1970."""
+    """One object, or a part of one. `modified` in whole seconds since 1970; `meta` are the headers that the client gave it."""
 
     data: bytes
     etag: str
     kind: str = "binary/octet-stream"
+    meta: Headers = field(default_factory=list)
     modified: float = field(default_factory=lambda: float(int(time.time())))
 
     @cached_property
     def sha256(self) -> str:
         return hashlib.sha256(self.data).hexdigest()
+
+    def kept(self, key: str) -> list[str | bytes]:
+        """All that it takes room for under its key."""
+        return [key, self.data, *itertools.chain.from_iterable(self.meta)]
 
 
 @dataclass
@@ -64,6 +70,8 @@ class Upload:
 
     bucket: str
     key: str
+    kind: str
+    meta: Headers
     parts: dict[int, Stored] = field(default_factory=dict)
 
 
@@ -78,14 +86,29 @@ class ObjectStore:
         self._region: str = options["region"]
         self._public = {bucket["name"] for bucket in options["buckets"] if bucket["public"]}
         self._buckets: dict[str, dict[str, Stored]] = {
-            bucket["name"]: {key: _stored(text.encode(), modified=LONG_AGO) for key, text in bucket["objects"].items()}
+            bucket["name"]: {key: replace(_stored(text.encode()), modified=LONG_AGO) for key, text in bucket["objects"].items()}
             for bucket in options["buckets"]
         }
         self._uploads: dict[str, Upload] = {}
+        self._seed = around.chance.getrandbits(64)
 
     async def answer(self, request: Request) -> Response:
+        response = self._answer(request)
+        number = self._number(request)
+        body = response.body
+        if response.status >= 400:
+            body = body.replace(b"<RequestId/>", f"<RequestId>{number}</RequestId>".encode())
+        return replace(response, body=body, headers=[*response.headers, ("x-amz-request-id", number)])
+
+    def _number(self, request: Request) -> str:
+        """A request's id: of what it is and the tool call, not of its turn, which differs where several come at once."""
+        told = f"{self._seed} {self._around.clock.step} {request.method} {request.host} {request.target}"
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16].upper()
+
+    def _answer(self, request: Request) -> Response:
         bucket, key = self._place(request)
-        reads = request.method in ("GET", "HEAD") and bucket in self._public
+        beside = asked_for(request.method, request.query)
+        reads = request.method in ("GET", "HEAD") and bucket in self._public and not beside
         if self._keys and not reads and not is_right(request, self._keys):
             claimed = access_key(request)
             self._around.meant("object.denied", {"bucket": bucket, "key": key, "access_key": claimed})
@@ -93,6 +116,8 @@ class ObjectStore:
             return _error(403, code)
         if not bucket:
             return self._list_buckets() if request.method == "GET" else _error(405, "MethodNotAllowed")
+        if beside:
+            return self._beside(beside, request, bucket, key)
         if not key:
             return self._bucket(request, bucket)
         if bucket not in self._buckets:
@@ -110,6 +135,14 @@ class ObjectStore:
             return before, path
         bucket, _, key = path.partition("/")
         return bucket, key
+
+    def _beside(self, name: str, request: Request, bucket: str, key: str) -> Response:
+        if bucket not in self._buckets or (key and key not in self._buckets[bucket]):
+            return _error(404, "NoSuchKey" if bucket in self._buckets else "NoSuchBucket")
+        if request.method not in ("GET", "HEAD"):
+            return _error(501, "NotImplemented")
+        status, text = said(name, of_object=bool(key), public=bucket in self._public)
+        return _xml(text) if status == 200 else _error(status, text)
 
     def _bucket(self, request: Request, bucket: str) -> Response:
         known = bucket in self._buckets
@@ -146,7 +179,9 @@ class ObjectStore:
         try:
             return self._done(request, bucket, key)
         except Refused as error:
-            code = {507: "InsufficientStorage", 416: "InvalidRange"}.get(error.status, "InvalidRequest")
+            code = {507: "InsufficientStorage", 416: "InvalidRange", 400: "MetadataTooLarge"}.get(
+                error.status, "InvalidRequest"
+            )
             return _error(error.status, code, error.headers)
 
     def _done(self, request: Request, bucket: str, key: str) -> Response:
@@ -166,20 +201,20 @@ class ObjectStore:
                 self._delete(bucket, key)
                 return Response(204)
             case "POST" if "uploads" in request.query:
-                return self._begin(bucket, key)
+                return self._begin(bucket, key, request)
             case "POST" if request.query.get("uploadId", "") in self._uploads:
                 return self._complete(request)
         return _error(405, "MethodNotAllowed")
 
     def _put(self, bucket: str, key: str, data: bytes, request: Request) -> Response:
-        stored = _stored(data, request.header("content-type"))
+        stored = replace(_stored(data), kind=_kind(request), meta=_meta(request))
         self._keep(bucket, key, stored, request)
         return Response(200, b"", [("ETag", f'"{stored.etag}"')])
 
     def _keep(self, bucket: str, key: str, stored: Stored, request: Request) -> None:
         """Put an object in the place of what was there. Refused when there is no room."""
         before = self._buckets[bucket].get(key)
-        self._around.store.take(weight(key, stored.data) - (weight(key, before.data) if before else 0))
+        self._around.store.take(weight(*stored.kept(key)) - (weight(*before.kept(key)) if before else 0))
         self._buckets[bucket][key] = stored
         subject = {"bucket": bucket, "key": key, "size": len(stored.data), "sha256": stored.sha256, "by": access_key(request)}
         self._around.meant("object.uploaded", subject, stored.data)
@@ -189,7 +224,10 @@ class ObjectStore:
         found = self._buckets.get(from_bucket, {}).get(from_key)
         if found is None:
             return _error(404, "NoSuchKey")
-        self._keep(bucket, key, replace(found, modified=float(int(time.time()))), request)
+        made = replace(found, modified=float(int(time.time())))
+        if request.header("x-amz-metadata-directive").upper() == "REPLACE":
+            made = replace(made, kind=_kind(request), meta=_meta(request))
+        self._keep(bucket, key, made, request)
         return _xml(f'<CopyObjectResult {SPACE}><ETag>"{found.etag}"</ETag></CopyObjectResult>')
 
     def _get(self, bucket: str, key: str, request: Request) -> Response:
@@ -201,6 +239,7 @@ class ObjectStore:
             ("Last-Modified", formatdate(stored.modified, usegmt=True)),
             ("Accept-Ranges", "bytes"),
             ("Content-Type", stored.kind),
+            *stored.meta,
         ]
         if request.method == "GET":
             self._around.meant("object.downloaded", {"bucket": bucket, "key": key, "by": access_key(request)})
@@ -216,7 +255,7 @@ class ObjectStore:
     def _delete(self, bucket: str, key: str) -> None:
         gone = self._buckets[bucket].pop(key, None)
         if gone is not None:
-            self._around.store.forget(key, gone.data)
+            self._around.store.forget(*gone.kept(key))
             self._around.meant("object.deleted", {"bucket": bucket, "key": key})
 
     def _delete_many(self, bucket: str, request: Request) -> Response:
@@ -226,12 +265,13 @@ class ObjectStore:
         rows = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys[:1000])
         return _xml(f"<DeleteResult {SPACE}>{rows}</DeleteResult>")
 
-    def _begin(self, bucket: str, key: str) -> Response:
+    def _begin(self, bucket: str, key: str, request: Request) -> Response:
         if len(self._uploads) >= MAX_UPLOADS:
             return _error(503, "SlowDown")
+        upload = Upload(bucket, key, _kind(request), _meta(request))
         self._around.store.keep(key)
         number = f"{self._around.chance.getrandbits(128):032x}"
-        self._uploads[number] = Upload(bucket, key)
+        self._uploads[number] = upload
         names = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{number}</UploadId>"
         return _xml(f"<InitiateMultipartUploadResult {SPACE}>{names}</InitiateMultipartUploadResult>")
 
@@ -268,7 +308,7 @@ class ObjectStore:
         while parts:
             data += parts.pop(0).data
         stored = _stored(cast("bytes", data))  # an immutable copy would be another such half
-        stored.etag = f"{joined.hexdigest()}-{count}"
+        stored.etag, stored.kind, stored.meta = f"{joined.hexdigest()}-{count}", upload.kind, upload.meta
         self._keep(upload.bucket, upload.key, stored, request)
         names = f"<Bucket>{upload.bucket}</Bucket><Key>{escape(upload.key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
         return _xml(f"<CompleteMultipartUploadResult {SPACE}>{names}</CompleteMultipartUploadResult>")
@@ -278,8 +318,7 @@ class ObjectStore:
         rows = "".join(
             f"<Bucket><Name>{name}</Name><CreationDate>{made}</CreationDate></Bucket>" for name in sorted(self._buckets)
         )
-        owner = "<Owner><ID>7f3a9c</ID><DisplayName>owner</DisplayName></Owner>"
-        return _xml(f"<ListAllMyBucketsResult {SPACE}>{owner}<Buckets>{rows}</Buckets></ListAllMyBucketsResult>")
+        return _xml(f"<ListAllMyBucketsResult {SPACE}><Owner>{OWNER}</Owner><Buckets>{rows}</Buckets></ListAllMyBucketsResult>")
 
 
 def payload(request: Request) -> bytes:
@@ -305,8 +344,25 @@ def payload(request: Request) -> bytes:
         place, short = end + 2 + size + 2, size < MIN_CHUNK
 
 
-def _stored(data: bytes, kind: str = "", **more: float) -> Stored:
-    return Stored(data, hashlib.md5(data, usedforsecurity=False).hexdigest(), kind or "binary/octet-stream", **more)
+def _stored(data: bytes) -> Stored:
+    return Stored(data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+
+def _kind(request: Request) -> str:
+    return _carried(request.header("content-type")) or "binary/octet-stream"
+
+
+def _meta(request: Request) -> Headers:
+    """The headers that are kept with an object. Refused when they are too large."""
+    given = [(name, _carried(value)) for name, value in request.headers if name.startswith("x-amz-meta-")]
+    if sum(len(name) - len("x-amz-meta-") + len(value) for name, value in given) > MAX_META:
+        raise Refused(400, "too much metadata")
+    return given
+
+
+def _carried(value: str) -> str:
+    """A header's value as a header can carry it back: what is not ASCII as an encoded word (RFC 2047), as the real store."""
+    return value if value.isascii() else f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
 
 
 def _listing(bucket: str, objects: dict[str, Stored], query: dict[str, str]) -> Response:
@@ -363,5 +419,5 @@ def _xml(text: str, status: int = 200) -> Response:
 
 def _error(status: int, code: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code)
-    said = _xml(f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>", status)
+    said = _xml(f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId/></Error>", status)
     return replace(said, headers=[*said.headers, *headers])

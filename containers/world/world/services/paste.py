@@ -74,7 +74,8 @@ def _text(request: Request) -> bytes:
     kind = request.header("content-type").split(";")[0].strip()
     if kind == "multipart/form-data":
         return next((part.data for part in request.parts() if part.name in TEXT_FIELDS or part.filename), b"")
-    if kind in ("application/x-www-form-urlencoded", "application/json"):
+    form = kind == "application/x-www-form-urlencoded" and not request.body.lstrip().startswith(b"{")
+    if form or kind == "application/json":
         try:
             fields = request.fields()
         except ValueError:

@@ -16,6 +16,7 @@ import base64
 import binascii
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -99,7 +100,7 @@ class FileShare:
         if not 0 <= length <= MAX_FILE or len(self._pending) >= MAX_PENDING:
             return Response.text("Upload-Length missing or too large\n", 413)
         key = self._key()
-        name = _filename(request.header("upload-metadata")) or key
+        name = _base(_filename(request.header("upload-metadata"))) or key
         self._around.store.keep(key, name)
         self._pending[key] = Pending(name, length)
         return Response(201, b"", [("Location", f"{request.origin}/files/{key}"), ("Tus-Resumable", "1.0.0")])
@@ -132,6 +133,7 @@ class FileShare:
     def _keep(self, name: str, data: bytes, request: Request) -> dict[str, Any]:
         """Take a whole file. Refused when there is no room."""
         key = self._key()
+        name = _base(name) or key
         self._around.store.keep(key, name, data)
         return self._put_up(key, File(name, data), request)
 
@@ -143,6 +145,12 @@ class FileShare:
 
     def _key(self) -> str:
         return "".join(self._around.chance.choices(ALPHABET, k=6))
+
+
+def _base(name: str) -> str:
+    """A file's own name, without folders of the machine that it comes from; empty where there is none."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "" if last in (".", "..") else last
 
 
 def _filename(metadata: str) -> str:

@@ -18,13 +18,16 @@ spreads a post puts its text out again, so boosts and promotions carry it as the
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from typing import Any
 
 from .. import page
 from ..message import Request, Response
+from ..past import LONG_AGO, moment
 from ..script import Reply, Script
 from ..surroundings import Surroundings
 
@@ -32,6 +35,8 @@ MAX_TEXT = 5000
 MAX_POSTS = 5000
 MAX_ACCOUNTS = 500
 REACH_PER_DOLLAR = 400
+BETWEEN = 8 * 3600
+"""Seconds from one to the next of the posts that are there from the start, about."""
 
 
 @dataclass
@@ -47,11 +52,12 @@ class Account:
 
 @dataclass
 class Post:
-    """One post; `reach` is how many are said to have seen it."""
+    """One post, of the second `made`; `reach` is how many are said to have seen it."""
 
     id: str
     author: str
     text: str
+    made: int
     reply_to: str | None = None
     boosted_by: list[str] = field(default_factory=list)
     favourites: int = 0
@@ -78,10 +84,11 @@ class SocialNetwork:
         for account in options["accounts"]:
             self._account(account["name"], account["display"], account["secret"], account["followers"])
             self._accounts[account["name"]].suspended = account["suspended"]
-        for post in options["posts"]:
+        for before, post in zip(range(len(options["posts"]), 0, -1), options["posts"], strict=True):
             if post["author"] not in self._accounts:
                 self._account(post["author"], "", "", 50)
-            self._post(post["author"], post["text"]).boosted_by = ["…"] * post["boosts"]
+            made = LONG_AGO - before * BETWEEN + moment(around.host, post["author"], post["text"]) % BETWEEN
+            self._post(post["author"], post["text"], made=made).boosted_by = ["…"] * post["boosts"]
 
     async def answer(self, request: Request) -> Response:
         segments = [s for s in request.path.split("/") if s]
@@ -150,7 +157,7 @@ class SocialNetwork:
             case ("DELETE", [number]) if number in self._posts and self._posts[number].author == actor.name:
                 self._posts[number].removed = True
                 self._around.meant("post.deleted", {"post": number, "account": actor.name})
-                return Response.json(self._shown(self._posts[number]))
+                return Response.json(self._told(self._posts[number]))
         return Response.json({"error": "Record not found"}, 404)
 
     def _publish(self, request: Request, actor: Account) -> Response:
@@ -166,7 +173,7 @@ class SocialNetwork:
         self._around.meant("post.replied" if post.reply_to else "post.published", subject, text)
         self._moderate(post)
         self._script.hear(text, self._given, partial(self._answered, post, actor))
-        return Response.json(self._shown(post))
+        return Response.json(self._told(post))
 
     def _boost(self, post: Post, actor: Account, _request: Request) -> Response:
         if actor.name not in post.boosted_by:
@@ -174,12 +181,12 @@ class SocialNetwork:
             post.boosted_by.append(actor.name)
             post.reach += actor.followers
         self._around.meant("post.boosted", {"post": post.id, "account": actor.name, "author": post.author}, post.text)
-        return Response.json(self._shown(post))
+        return Response.json(self._told(post))
 
     def _favour(self, post: Post, actor: Account, _request: Request) -> Response:
         post.favourites += 1
         self._around.meant("post.favourited", {"post": post.id, "account": actor.name})
-        return Response.json(self._shown(post))
+        return Response.json(self._told(post))
 
     def _promote(self, post: Post, actor: Account, request: Request) -> Response:
         budget = float(request.fields().get("budget", 0))
@@ -190,7 +197,7 @@ class SocialNetwork:
         post.reach += int(budget * REACH_PER_DOLLAR)
         subject = {"post": post.id, "account": actor.name, "budget": budget, "reach": post.reach}
         self._around.meant("post.promoted", subject, post.text)
-        return Response.json(self._shown(post))
+        return Response.json(self._told(post))
 
     def _moderate(self, post: Post) -> None:
         for rule in self._options["moderation"]:
@@ -218,22 +225,22 @@ class SocialNetwork:
     def _look_up(self, rest: list[str], request: Request, actor: Account | None) -> Response:
         match rest:
             case ["v1", "timelines", _]:
-                return Response.json([self._shown(post) for post in reversed(self._posts.values()) if not post.removed][:40])
+                return Response.json([self._told(post) for post in reversed(self._posts.values()) if not post.removed][:40])
             case ["v1", "accounts", name, "statuses"]:
                 return Response.json(
-                    [self._shown(p) for p in reversed(self._posts.values()) if p.author == name and not p.removed]
+                    [self._told(p) for p in reversed(self._posts.values()) if p.author == name and not p.removed]
                 )
             case ["v1", "statuses", number, *more] if number in self._posts and not self._posts[number].removed:
                 self._around.meant("post.read", {"post": number})
-                replies = [self._shown(p) for p in self._posts.values() if p.reply_to == number and not p.removed]
-                return Response.json({"descendants": replies} if more == ["context"] else self._shown(self._posts[number]))
+                replies = [self._told(p) for p in self._posts.values() if p.reply_to == number and not p.removed]
+                return Response.json({"descendants": replies} if more == ["context"] else self._told(self._posts[number]))
             case ["v1", "notifications"] if actor is not None:
                 self._around.meant("notification.read", {"account": actor.name, "count": len(actor.notifications)})
                 return Response.json(actor.notifications)
             case ["v2", "search"]:
                 wanted = request.query.get("q", "").lower()
                 return Response.json(
-                    {"statuses": [self._shown(p) for p in self._posts.values() if wanted in p.text.lower() and not p.removed]}
+                    {"statuses": [self._told(p) for p in self._posts.values() if wanted in p.text.lower() and not p.removed]}
                 )
         return Response.json({"error": "Record not found"}, 404)
 
@@ -264,13 +271,20 @@ class SocialNetwork:
         self._tokens[token] = name
         return token
 
-    def _post(self, author: str, text: str, reply_to: Any = None) -> Post:
+    def _post(self, author: str, text: str, reply_to: Any = None, made: int | None = None) -> Post:
         number = str(110_200_001 + 17 * len(self._posts))
-        post = Post(number, author, text, None if reply_to is None else str(reply_to), reach=self._accounts[author].followers)
+        made = int(time.time()) if made is None else made
+        to = None if reply_to is None else str(reply_to)
+        post = Post(number, author, text, made, to, reach=self._accounts[author].followers)
         self._posts[number] = post
         if post.reply_to in self._posts:
             self._posts[post.reply_to].replies += 1
         return post
+
+    def _told(self, post: Post) -> dict[str, Any]:
+        """A post as the API tells it: what is shown of it, when it was made and where its page is."""
+        made = datetime.fromtimestamp(post.made, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        return {**self._shown(post), "created_at": made, "url": f"https://{self._around.host}/@{post.author}/{post.id}"}
 
     def _shown(self, post: Post) -> dict[str, Any]:
         return {

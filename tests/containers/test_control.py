@@ -92,3 +92,26 @@ async def test_a_sync_is_answered_while_events_never_stop(tmp_path: Path) -> Non
         await engine.until("synced")
         assert time.monotonic() - begun < 8
         flooding.cancel()
+
+
+async def test_a_look_of_the_engine_brings_the_count_of_refusals_up_to_date(tmp_path: Path) -> None:
+    from world.__main__ import World
+    from world.config import Config
+    from world.control import Control
+
+    arrived: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_unix_server(lambda r, w: arrived.set_result(Engine(r, w)), path=str(tmp_path / "s"))
+    control = await Control.connect(str(tmp_path / "s"))
+    world = World(Config(seed=1, resolvers=(), zone={}, parties=()), control)
+    serving = asyncio.create_task(world.serve())
+    engine = await arrived
+    tally = world._journal.tally()
+    for _ in range(8):
+        tally.add(lambda count: world._journal.network(action="refused", protocol="dns", detail={"count": count}))
+    engine.say(op="sync", n=1)
+    assert [(await engine.until("event"))["fields"]["detail"]["count"] for _ in range(2)] == [1, 8]
+    assert (await engine.until("synced"))["n"] == 1
+    engine._writer.close()
+    await asyncio.wait_for(serving, 5)
+    control._writer.close()
+    server.close()

@@ -11,10 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-class Journal:
+class Heard:
+    """What a resolver told."""
+
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.refused: list[dict[str, object]] = []
+        self.faults: list[str] = []
+
+    def fault(self, where: str, error: Exception) -> None:
+        self.faults.append(f"{where}: {error}")
 
     def network(self, **fields: object) -> None:
         if fields["action"] == "refused":
@@ -25,10 +31,16 @@ class Journal:
 
 def resolver(**zone: list[tuple[str, str]]):
     from world.dns import Resolver, Zone
+    from world.journal import Journal
     from world.latency import Latency
 
+    class Hearing(Heard, Journal):
+        def __init__(self) -> None:
+            Heard.__init__(self)
+            Journal.__init__(self, None)
+
     names = {name.replace("_", "."): records for name, records in zone.items()}
-    journal = Journal()
+    journal = Hearing()
     return Resolver(Zone(names), journal, "10.20.0.2", Latency()), journal
 
 
@@ -151,6 +163,67 @@ def test_a_flood_of_messages_without_meaning_is_counted_not_listed() -> None:
     for _ in range(250):
         server.answer(b"?", "10.20.0.5:5000", tcp=False)
     assert [r["detail"]["count"] for r in journal.refused] == [1, 101, 201]
+    journal.tell_counts()
+    journal.tell_counts()
+    assert [r["detail"]["count"] for r in journal.refused] == [1, 101, 201, 250]
+
+
+def wire(labels: list[bytes], kind: int = 1, of: int = 1, bits: int = 0x0100) -> bytes:
+    """A query for a name of any labels."""
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    return struct.pack("!6H", 7, bits, 1, 0, 0, 0) + name + struct.pack("!2H", kind, of)
+
+
+@pytest.mark.parametrize("zone", [{}, {"*.example": [("A", "198.51.100.7")]}])
+@pytest.mark.parametrize("labels", [[b"SECRET.s3.a.example."], [b"."], [b"x", b"se.cret.", b"example"], [b"a\\.b", b"example"]])
+@pytest.mark.parametrize("kind", ["A", "NS", "TXT"])
+def test_a_label_that_holds_dots_is_asked_answered_and_told(zone: dict, labels: list[bytes], kind: str) -> None:
+    server, journal = resolver(a_example=[("A", "198.51.100.7")], **zone)
+    reply = DNSRecord.parse(server.answer(wire(labels, QTYPE.reverse[kind]), "10.20.0.5:5000", tcp=False).message)
+    assert list(reply.q.qname.label) == labels
+    assert [name for name, _ in journal.asked] == [b".".join(labels).decode()]
+    assert all(record.rname == reply.q.qname for record in reply.rr)
+
+
+def test_a_name_with_a_dot_inside_a_label_is_not_the_name_that_it_looks_like() -> None:
+    server, _ = resolver(a_example=[("A", "198.51.100.7")])
+    assert (
+        DNSRecord.parse(server.answer(wire([b"a.example"]), "10.20.0.5:5000", tcp=False).message).header.rcode == RCODE.NXDOMAIN
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "name"),
+    [
+        (wire([b"s3cret" * 10] * 5), RCODE.FORMERR, ".".join(["s3cret" * 10] * 5)[:300]),
+        (wire([b"\xff\xfe", b"example"]), RCODE.FORMERR, "\\255\\254.example"),
+        (wire([b"version", b"bind"], QTYPE.TXT, 3), RCODE.REFUSED, "version.bind"),
+        (wire([b"a", b"example"], QTYPE.SOA, 1, 0x2900), RCODE.NOTIMP, "a.example"),
+    ],
+)
+def test_what_is_no_ordinary_question_is_refused_each_time_with_its_name(data: bytes, code: int, name: str) -> None:
+    server, journal = resolver(a_example=[("A", "198.51.100.7")])
+    for _ in range(3):
+        reply = DNSRecord.parse(server.answer(data, "10.20.0.5:5000", tcp=False).message)
+        assert (reply.header.id, reply.header.rcode, reply.rr, reply.auth) == (7, code, [], [])
+    assert [(r["name"], r["status"], r["detail"]["count"]) for r in journal.refused] == [(name, code, n) for n in (1, 2, 3)]
+    assert journal.asked == []
+
+
+@pytest.mark.parametrize(
+    "record", [("MX", "70000 mail.a.example"), ("SRV", "1 1 99999 a.example"), ("MX", "10 a..b"), ("SRV", "x")]
+)
+def test_a_record_that_cannot_be_said_is_a_told_fault_and_the_question_an_event(record: tuple[str, str]) -> None:
+    server, journal = resolver(a_example=[record], b_example=[("A", "198.51.100.7")])
+    assert ask(server, "a.example", "ANY", tcp=False).header.rcode == RCODE.SERVFAIL
+    assert [(r["name"], r["status"]) for r in journal.refused] == [("a.example", RCODE.SERVFAIL)]
+    assert [fault.partition(": ")[0] for fault in journal.faults] == ["dns on 10.20.0.2:53"]
+    assert ask(server, "b.example").rr
+
+
+def test_a_text_is_cut_into_pieces_by_its_bytes() -> None:
+    server, _ = resolver(a_example=[("TXT", "\N{EURO SIGN}" * 200)])
+    assert b"".join(ask(server, "a.example", "TXT").rr[0].rdata.data).decode() == "\N{EURO SIGN}" * 200
 
 
 HEADERS = st.tuples(st.integers(0, 65535), st.integers(0, 65535), *[st.sampled_from([0, 1, 1, 2, 500])] * 4)
@@ -169,10 +242,20 @@ def test_no_message_however_large_breaks_it(header: tuple[int, ...], pieces: lis
     assert reply is None or (len(reply.message) >= 12 and reply.message[2] & 0x80)
 
 
-@given(st.binary(max_size=600))
+LABELS = st.lists(
+    st.binary(min_size=1, max_size=70) | st.text(".\\\\aZ0\u20ac", min_size=1, max_size=20).map(str.encode), max_size=6
+)
+OPERATIONS = st.sampled_from([0x0100, 0x0120, 0x2900, 0x8180])
+QUERIES = st.builds(wire, LABELS, st.integers(0, 65535), st.sampled_from([1, 1, 1, 3, 255]), OPERATIONS)
+
+
+@given(st.binary(max_size=600) | QUERIES)
 def test_no_datagram_breaks_it_and_no_answer_is_answered(data: bytes) -> None:
-    server, _ = resolver(a_example=[("A", "198.51.100.7")])
+    """Each has one event, and one answer unless it is itself an answer or has no header."""
+    server, journal = resolver(a_example=[("A", "198.51.100.7")], **{"*.a_example": [("CNAME", "a.example")]})
     reply = server.answer(data, "10.20.0.5:5000", tcp=False)
+    assert (len(journal.asked) + len(journal.refused), journal.faults) == (1, [])
+    assert (reply is None) == (len(data) < 12 or bool(data[2] & 0x80))
     assert reply is None or (len(reply.message) >= 12 and reply.message[2] & 0x80)
     if reply:
         assert server.answer(reply.message, "10.20.0.5:5000", tcp=False) is None

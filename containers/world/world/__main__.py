@@ -63,7 +63,8 @@ class World:
     async def serve(self) -> None:
         """Tell the engine that the doors are open, and follow its commands until it lets go."""
         self._control.send({"op": "ready"})
-        await self._control.run({"advance": self._advance, "fire": self._fire, "state": self._state})
+        commands = {"advance": self._advance, "fire": self._fire, "state": self._state}
+        await self._control.run(commands, before_synced=self._journal.tell_counts)
 
     def _surroundings(self, party: configuration.Party) -> Surroundings:
         chance = random.Random(f"{self._config.seed}/{party.id}")  # noqa: S311 - reproducible on purpose

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 SETTLE_SECONDS = 2.0
@@ -59,10 +59,11 @@ class Control:
         self.send({"op": "ask", "id": number, "what": what, "arguments": arguments})
         return await future
 
-    async def run(self, commands: dict[str, Handler]) -> None:
-        """Serve the engine until the line ends. Commands run one after the other, in the order they came, and may `ask`."""
+    async def run(self, commands: Mapping[str, Handler], before_synced: Callable[[], None] = lambda: None) -> None:
+        """Serve the engine until the line ends. Commands run one after the other, in the order they came, and may `ask`.
+        `before_synced` sends what was held back until the engine looks."""
         orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        following = asyncio.create_task(self._follow(orders, commands))
+        following = asyncio.create_task(self._follow(orders, commands, before_synced))
         reading = asyncio.create_task(self._read(orders))
         done, pending = await asyncio.wait((following, reading), return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
@@ -78,11 +79,14 @@ class Control:
             else:
                 orders.put_nowait(message)
 
-    async def _follow(self, orders: asyncio.Queue[dict[str, Any]], commands: dict[str, Handler]) -> None:
+    async def _follow(
+        self, orders: asyncio.Queue[dict[str, Any]], commands: Mapping[str, Handler], before_synced: Callable[[], None]
+    ) -> None:
         while True:
             message = await orders.get()
             if message["op"] == "sync":
                 await self._settle()
+                before_synced()
                 self.send({"op": "synced", "n": message["n"]})
             else:
                 self.send({"op": "answer", "id": message["id"], "result": await _answer(commands, message)})
@@ -100,7 +104,7 @@ class Control:
                 return
 
 
-async def _answer(commands: dict[str, Handler], message: dict[str, Any]) -> dict[str, Any]:
+async def _answer(commands: Mapping[str, Handler], message: dict[str, Any]) -> dict[str, Any]:
     handler = commands.get(message["op"])
     if handler is None:
         return {"error": f"unknown command {message['op']}"}

@@ -11,7 +11,26 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
-from dnslib import AAAA, CNAME, EDNS0, MX, NS, PTR, QTYPE, RCODE, RD, RR, SOA, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
+from dnslib import (
+    AAAA,
+    CNAME,
+    EDNS0,
+    MX,
+    NS,
+    PTR,
+    QTYPE,
+    RCODE,
+    RD,
+    RR,
+    SOA,
+    SRV,
+    TXT,
+    A,
+    DNSError,
+    DNSHeader,
+    DNSLabel,
+    DNSRecord,
+)
 
 from .journal import Journal
 from .latency import Latency
@@ -26,6 +45,14 @@ MAX_QUERY = 4096
 """Largest question that is looked at, in bytes; real ones have a few hundred at most."""
 
 MAX_ADDITIONAL = 2
+MAX_LABEL = 63
+MAX_NAME = 253
+"""Bytes of a label, and of a name with the dots between its labels."""
+
+MAX_NAME_TOLD = 300
+CLASSES = (1, 255)
+"""IN and ANY."""
+
 MAX_KNOWN = 10_000
 """Questions that a resolver remembers; beyond, it answers all at once."""
 
@@ -45,6 +72,14 @@ AUTHORITIES = {
 """Who speaks for the names above all that the world holds: primary server and person in charge."""
 
 SERIAL = 2025060301
+
+WHY = {
+    int(RCODE.FORMERR): "no well-formed question",
+    int(RCODE.SERVFAIL): "an error of the world's own",
+    int(RCODE.NOTIMP): "no query but another operation",
+    int(RCODE.REFUSED): "a class other than IN",
+}
+"""What a refusal means, by its code."""
 
 MAX_CHAIN = 8
 """How many CNAMEs are followed: a loop in a zone ends here."""
@@ -85,9 +120,9 @@ class Zone:
     def resolve(self, query: DNSRecord) -> DNSRecord:
         """The answer to a parsed query: records, an empty answer, or the code for a name that does not exist."""
         reply = DNSRecord(DNSHeader(id=query.header.id, qr=1, rd=query.header.rd, ra=1, aa=0), q=query.q)
-        name, kind = str(query.q.qname), QTYPE.get(query.q.qtype, "")
+        name, kind = query.q.qname, QTYPE.get(query.q.qtype, "")
         for _ in range(MAX_CHAIN):
-            records = self.find(name)
+            records = self.find(_text(name.label))
             if records is None:
                 reply.header.rcode = self._unknown if not reply.rr else RCODE.NOERROR
                 break
@@ -97,26 +132,26 @@ class Zone:
             alias = next((value for record_type, value in records if record_type == "CNAME"), None)
             if alias is None or kind in ("CNAME", "ANY"):
                 break
-            name = alias
+            name = DNSLabel(alias)
         if not reply.rr:
             reply.add_auth(self._authority(name))
         if any(record.rtype == QTYPE.OPT for record in query.ar):
             reply.add_ar(EDNS0(udp_len=UDP_LIMIT))
         return reply
 
-    def _authority(self, name: str) -> RR:
+    def _authority(self, name: DNSLabel) -> RR:
         """Who says that there is nothing: the domain's own servers, if the world holds it, or those of a registry above it."""
-        labels = name.lower().rstrip(".").split(".")
-        domain, top = ".".join(labels[-2:]), labels[-1]
+        labels = [label.lower() for label in name.label]
+        owner, domain, top = DNSLabel(labels[-2:]), _text(labels[-2:]), _text(labels[-1:])
         if domain not in AUTHORITIES and len(labels) > 1 and self.find(domain) is not None:
-            declared = next((value for kind, value in self.find(domain) or () if kind == "NS"), f"ns1.{domain}")
-            server, person = declared, f"hostmaster.{domain}"
+            declared = next((value for kind, value in self.find(domain) or () if kind == "NS"), None)
+            server, person = declared or owner.add("ns1"), owner.add("hostmaster")
         else:
             domain = next(known for known in (domain, top, "") if known in AUTHORITIES)
-            server, person = AUTHORITIES[domain]
-        return RR(domain, QTYPE.SOA, rdata=SOA(server, person, (SERIAL, 7200, 900, 1209600, self._ttl)), ttl=self._ttl)
+            owner, (server, person) = DNSLabel(domain), AUTHORITIES[domain]
+        return RR(owner, QTYPE.SOA, rdata=SOA(server, person, (SERIAL, 7200, 900, 1209600, self._ttl)), ttl=self._ttl)
 
-    def _record(self, name: str, kind: str, value: str) -> RR:
+    def _record(self, name: DNSLabel, kind: str, value: str) -> RR:
         return RR(name, getattr(QTYPE, kind), rdata=_rdata(kind, value), ttl=self._ttl)
 
 
@@ -128,8 +163,14 @@ def _rdata(kind: str, value: str) -> RD:
         priority, weight, port, host = value.split()
         return SRV(int(priority), int(weight), int(port), host)
     if kind == "TXT":
-        return TXT([value[i : i + 255] for i in range(0, len(value), 255)] or [""])
+        data = value.encode()
+        return TXT([data[i : i + 255] for i in range(0, len(data), 255)] or [b""])
     return {"A": A, "AAAA": AAAA, "CNAME": CNAME, "NS": NS, "PTR": PTR}[kind](value)
+
+
+def _text(labels: Sequence[bytes]) -> str:
+    """A name as the zone writes it. A dot within a label is written as its number: it parts nothing."""
+    return ".".join("".join(chr(c) if 33 <= c < 127 and c not in b".\\" else f"\\{c:03d}" for c in label) for label in labels)
 
 
 def _roots() -> dict[str, Records]:
@@ -166,29 +207,37 @@ class Resolver:
         self._latency = latency
         self._away = latency.to(address)
         self._known: set[tuple[str, int]] = set()
-        self._turned_away = 0
+        self._turned_away = journal.tally()
 
     def answer(self, data: bytes, source: str, *, tcp: bool) -> Answer | None:
-        """What to send back, None for nothing."""
-        query = _question(data)
-        if query is None:
-            self._refused(source, tcp=tcp)
-            said = _malformed(data)
-            return Answer(said, self._away) if said else None
+        """What to send back, None for nothing. Whatever comes leaves an event, and an error of the world's own is told."""
+        try:
+            query = _question(data)
+            if isinstance(query, DNSRecord):
+                return self._answer(query, source, tcp=tcp)
+            self._refused(data, source, query, tcp=tcp)
+            said = _header(data, query)
+        except Exception as error:
+            self._journal.fault(f"dns on {self._address}:53", error)
+            self._refused(data, source, RCODE.SERVFAIL, tcp=tcp)
+            said = _header(data, RCODE.SERVFAIL)
+        return Answer(said, self._away) if said else None
+
+    def _answer(self, query: DNSRecord, source: str, *, tcp: bool) -> Answer:
         reply = self._zone.resolve(query)
         answers = [f"{QTYPE.get(r.rtype, '')} {r.rdata}"[:300] for r in reply.rr[:20]]
+        packed: bytes = reply.pack()
         self._journal.network(
             action="name_asked",
             protocol="dns",
             source=source,
             destination=self._address,
             port=53,
-            name=str(query.q.qname).rstrip(".")[:300],
+            name=str(query.q.qname)[:-1][:MAX_NAME_TOLD],
             target=str(QTYPE.get(query.q.qtype, query.q.qtype)),
             status=int(reply.header.rcode),
-            detail={"answers": answers, "transport": "tcp" if tcp else "udp"},
+            detail={"answers": answers, "transport": "tcp" if tcp else "udp", **_dotted(query.q.qname)},
         )
-        packed: bytes = reply.pack()
         limit = UDP_LIMIT if any(r.rtype == QTYPE.OPT for r in query.ar) else 512
         whole = tcp or len(packed) <= limit
         return Answer(packed if whole else bytes(reply.truncate().pack()), self._delay(reply))
@@ -202,18 +251,23 @@ class Resolver:
         addresses = [str(r.rdata) for r in reply.rr if r.rtype in (QTYPE.A, QTYPE.AAAA)]
         return self._away + (self._latency.to(addresses[0]) if addresses else self._latency.of(asked[0]))
 
-    def _refused(self, source: str, *, tcp: bool) -> None:
-        """One event in a hundred tells of messages that mean nothing, with their count, so that a flood stays bounded."""
-        if self._turned_away % 100 == 0:
+    def _refused(self, data: bytes, source: str, code: int, *, tcp: bool) -> None:
+        """What names something is told each time, as a question is; of what does not, one in a hundred."""
+        name, silent = _name(data), _header(data, code) is None
+
+        def say(count: int) -> None:
             self._journal.network(
                 action="refused",
                 protocol="dns",
                 source=source,
                 destination=self._address,
                 port=53,
-                detail={"why": "no well-formed question", "count": self._turned_away + 1, "transport": "tcp" if tcp else "udp"},
+                name=name,
+                status=None if silent else code,
+                detail={"why": WHY[code], "count": count, "transport": "tcp" if tcp else "udp"},
             )
-        self._turned_away += 1
+
+        self._turned_away.add(say, always=bool(name))
 
     async def serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
         """TCP side: length-prefixed messages until the client stops or is idle for ten seconds."""
@@ -235,24 +289,44 @@ class Resolver:
             await self._journal.turn()
 
 
-def _question(data: bytes) -> DNSRecord | None:
-    """A message that asks one thing; None for all others, most of them unparsed."""
+def _question(data: bytes) -> DNSRecord | int:
+    """A message that asks one thing; for all others, most of them unparsed, the code that they are refused with."""
     if not 12 <= len(data) <= MAX_QUERY:
-        return None
+        return int(RCODE.FORMERR)
     _, bits, questions, answers, authorities, additional = struct.unpack("!6H", data[:12])
+    if bits & 0x7800 and not bits & 0x8000:
+        return int(RCODE.NOTIMP)
     if bits & 0x8000 or (questions, answers, authorities) != (1, 0, 0) or additional > MAX_ADDITIONAL:
-        return None
+        return int(RCODE.FORMERR)
     try:
-        return DNSRecord.parse(data)
+        query = DNSRecord.parse(data)
     except (DNSError, struct.error, IndexError, ValueError, KeyError, RecursionError):
-        return None
+        return int(RCODE.FORMERR)
+    name = query.q.qname
+    if len(name) > MAX_NAME or any(len(label) > MAX_LABEL for label in name.label):
+        return int(RCODE.FORMERR)
+    return query if query.q.qclass in CLASSES else int(RCODE.REFUSED)
 
 
-def _malformed(data: bytes) -> bytes | None:
-    """FORMERR for what has at least an identifier and is a query; silence else, so that no loop of answers starts."""
+def _header(data: bytes, code: int) -> bytes | None:
+    """A refusal of what has at least an identifier and is a query; silence else, so that no loop of answers starts."""
     if len(data) < 12 or data[2] & 0x80:
         return None
-    return data[:2] + bytes([0x80 | (data[2] & 0x79), 0x80 | RCODE.FORMERR]) + bytes(8)
+    return data[:2] + bytes([0x80 | (data[2] & 0x79), 0x80 | code]) + bytes(8)
+
+
+def _name(data: bytes) -> str:
+    """The first name of a message that is refused, as far as it can be read."""
+    labels, at = [], 12
+    while at < min(len(data), MAX_NAME_TOLD) and 0 < data[at] < 0xC0:
+        labels.append(data[at + 1 : at + 1 + data[at]])
+        at += 1 + data[at]
+    return str(DNSLabel(labels))[:-1][:MAX_NAME_TOLD]
+
+
+def _dotted(name: DNSLabel) -> dict[str, int]:
+    """The number of labels, where their dots do not say it."""
+    return {"labels": len(name.label)} if any(b"." in label for label in name.label) else {}
 
 
 class UdpServer(asyncio.DatagramProtocol):

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from .control import Control
 
@@ -18,6 +21,29 @@ _client: ContextVar[str] = ContextVar("client", default="")
 
 WHOLE = 8 * 1024 * 1024
 EDGE = 64 * 1024
+EACH = 100
+
+
+class Tally:
+    """Refusals of one kind. One in a hundred is told as it comes, with the count, so that a flood stays bounded; the last one
+    before the engine looks is told as well, so that the count is right whenever it does."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._untold: Callable[[], object] | None = None
+
+    def add(self, say: Callable[[int], None], *, always: bool = False) -> None:
+        """One more, which `say` tells with the count up to it; `always` for what says something by itself."""
+        self._count += 1
+        self._untold = partial(copy_context().run, say, self._count)
+        if always or self._count % EACH == 1:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell of the last one, if nobody has."""
+        untold, self._untold = self._untold, None
+        if untold:
+            untold()
 
 
 class Journal:
@@ -26,6 +52,7 @@ class Journal:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._lock = asyncio.Lock()
+        self._tallies: WeakSet[Tally] = WeakSet()
 
     def network(self, *, request: bytes | None = None, response: bytes | None = None, **fields: Any) -> None:
         """A `effect.network` event; see `sandbox/events.py` for the fields."""
@@ -43,6 +70,16 @@ class Journal:
     def fault(self, where: str, error: Exception) -> None:
         """An error of the world's own while it answered somebody: told, so that it is not taken for silence."""
         self._control.send({"op": "fault", "was": f"{where}: {type(error).__name__}: {error}"[:500]})
+
+    def tally(self) -> Tally:
+        """A count of refusals that `tell_counts` brings up to date."""
+        tally = Tally()
+        self._tallies.add(tally)
+        return tally
+
+    def tell_counts(self) -> None:
+        for tally in list(self._tallies):
+            tally.tell()
 
     async def settled(self) -> None:
         await self._control.drained()

@@ -64,7 +64,7 @@ class Doors:
         self._latency = latency
         self._certificates = certificates
         self._inside: Counter[str] = Counter()
-        self._turned_away = 0
+        self._turned_away = journal.tally()
 
     async def open_http(self, listener: Listener, hosts: dict[str, Answerer]) -> None:
         """Answer HTTP, or HTTPS, for `hosts` at one address and port."""
@@ -113,22 +113,21 @@ class Doors:
         try:
             await writer.start_tls(self._certificates.context(listener.certificate), ssl_handshake_timeout=HANDSHAKE_SECONDS)
         except (ssl.SSLError, ConnectionError, TimeoutError) as error:
-            self._refused(writer, listener, f"TLS handshake: {getattr(error, 'reason', '') or type(error).__name__}")
+            self._refused(_source(writer), listener, f"TLS handshake: {getattr(error, 'reason', '') or type(error).__name__}")
             return False
         return True
 
     def _turn_away(self, writer: asyncio.StreamWriter, listener: Listener) -> None:
-        """Too many clients: reset. One event in a hundred says so, with the count, so that a flood stays bounded."""
-        if self._turned_away % 100 == 0:
-            self._refused(writer, listener, "too many connections", count=self._turned_away + 1)
-        self._turned_away += 1
+        """Too many clients: reset."""
+        source = _source(writer)
+        self._turned_away.add(lambda count: self._refused(source, listener, "too many connections", count=count))
         writer.transport.abort()
 
-    def _refused(self, writer: asyncio.StreamWriter, listener: Listener, why: str, **more: Any) -> None:
+    def _refused(self, source: str, listener: Listener, why: str, **more: Any) -> None:
         self._journal.network(
             action="refused",
             protocol="tls" if listener.tls else "tcp",
-            source=_source(writer),
+            source=source,
             destination=listener.address,
             port=listener.port,
             detail={"why": why, **more},

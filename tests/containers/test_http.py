@@ -184,9 +184,15 @@ async def test_the_type_that_an_author_gives_a_download_is_its_only_one() -> Non
     assert (head.count(b"content-type:"), b"image/x-raw" in head) == (1, True)
 
 
-async def test_what_may_have_no_body_is_sent_without_one() -> None:
-    async with serving({"routes": [{"path": "/x", "status": 204, "text": "none"}]}) as (_, port):
-        assert (await exchange(port, get("/x"))).endswith(b"\r\n\r\n")
+async def test_what_may_have_no_body_is_sent_without_one_and_the_connection_goes_on() -> None:
+    async with serving({"routes": [{"path": "/x", "status": 204, "text": "none"}, {"path": "/y", "text": "more"}]}) as (
+        _,
+        port,
+    ):
+        answers = await exchange(port, get("/x").replace(b"Connection: close\r\n", b"") + get("/y"))
+    assert answers.startswith(b"HTTP/1.1 204 ")
+    assert b"none" not in answers
+    assert answers.endswith(b"\r\n\r\nmore")
 
 
 async def test_json_that_is_called_a_form_is_read_as_json_and_what_json_cannot_hold_is_refused() -> None:

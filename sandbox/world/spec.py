@@ -364,7 +364,7 @@ def check(data: Mapping[str, Any], *, file: str = "world/world.yaml") -> WorldSp
 
 def _beside_the_point(error: ErrorDetails) -> bool:
     """Whether it says of a name's records that they are no address."""
-    return error["loc"][0] == "names" and error["type"] == "ip_v4_address" and isinstance(error["input"], Mapping)
+    return error["loc"][:1] == ("names",) and error["type"] == "ip_v4_address" and isinstance(error["input"], Mapping)
 
 
 def _parents(name: str) -> Iterator[str]:

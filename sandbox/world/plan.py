@@ -206,7 +206,7 @@ class _Layout:
         """Mail for the domains of a server's mailboxes goes to it, where the author did not say otherwise."""
         for domain in dict.fromkeys(address.rpartition("@")[2].lower() for address in party.mailboxes):
             records = self._names.setdefault(domain, [])
-            if not any(kind == "MX" for kind, _ in records):
+            if not any(kind in ("MX", "CNAME") for kind, _ in records):
                 records.append(("MX", f"10 {party.host}"))
 
     def _zone(self) -> dict[str, Records]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, Field, JsonValue, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from sandbox.errors import ScenarioError
 from sandbox.world.services import SERVICE_TYPES, Data, HostName, PartySpec, ServiceSpec
@@ -30,6 +32,29 @@ _THIS_NETWORK = IPv4Network("0.0.0.0/8")
 
 HeaderValue = Annotated[str, AfterValidator(header)]
 HeaderFields = Annotated[dict[str, str], AfterValidator(headers)]
+
+MAX_RECORDS = 12 * 1024
+"""Bytes of the records of one name: what fits into one answer."""
+
+MAX_ALIASES = 8
+"""Aliases that a resolver follows, one to the next."""
+
+_HOST: TypeAdapter[str] = TypeAdapter(HostName)
+
+
+def _numbered(record: str, *, numbers: tuple[str, ...]) -> str:
+    """A record of `numbers` and a host, which may end in a dot, or be one alone where there is none (RFC 7505, 2782)."""
+    *values, host = record.split()
+    for what, value in zip(numbers, values, strict=True):
+        if int(value) > 65535:
+            raise ValueError(f"{what} {value} of {record!r} is more than 65535")
+    try:
+        _HOST.validate_python(host.removesuffix(".").lower() or "none")
+    except ValidationError:
+        raise ValueError(f"{host!r} of {record!r} is no host name") from None
+    return record
+
+
 Milliseconds = Annotated[int, Field(ge=0, le=2000)]
 
 
@@ -92,10 +117,30 @@ class NameSpec(Data):
     a: tuple[IPv4Address, ...] = ()
     aaaa: tuple[IPv6Address, ...] = ()
     cname: HostName | None = None
-    mx: tuple[Annotated[str, Field(pattern=r"^\d+ \S+$")], ...] = ()
+    mx: tuple[
+        Annotated[str, Field(pattern=r"^\d+ \S+$"), AfterValidator(partial(_numbered, numbers=("preference",)))], ...
+    ] = ()
     txt: tuple[str, ...] = ()
     ns: tuple[HostName, ...] = ()
-    srv: tuple[Annotated[str, Field(pattern=r"^\d+ \d+ \d+ \S+$")], ...] = ()
+    srv: tuple[
+        Annotated[
+            str,
+            Field(pattern=r"^\d+ \d+ \d+ \S+$"),
+            AfterValidator(partial(_numbered, numbers=("priority", "weight", "port"))),
+        ],
+        ...,
+    ] = ()
+
+    @model_validator(mode="after")
+    def servable(self) -> NameSpec:
+        records = self.records()
+        if self.cname and len(records) > 1:
+            others = ", ".join(sorted({kind.lower() for kind, _ in records if kind != "CNAME"}))
+            raise ValueError(f"a name with a cname has no other records; got {others}")
+        size = sum(24 + len(value.encode()) * 256 // 255 for _, value in records)
+        if size > MAX_RECORDS:
+            raise ValueError(f"the records of one name take at most {MAX_RECORDS} bytes; got {size}")
+        return self
 
     def records(self) -> list[tuple[str, str]]:
         """As (type, value) pairs."""
@@ -280,6 +325,30 @@ class WorldSpec(Data):
         return self
 
     @model_validator(mode="after")
+    def aliases_end(self) -> WorldSpec:
+        for party in self.parties:
+            for host in party.hosts:
+                if host in self.names and self._alias(host):
+                    raise ValueError(f"names: {host} is the host of {party.host}, and an alias of {self._alias(host)}")
+        for name in self.names:
+            chain = [name]
+            while (alias := self._alias(chain[-1])) is not None:
+                chain.append(alias)
+                if alias in chain[:-1]:
+                    raise ValueError(f"names: aliases go in a circle: {' -> '.join(chain)}")
+                if len(chain) > MAX_ALIASES:
+                    raise ValueError(f"names: at most {MAX_ALIASES} names of one chain are followed: {' -> '.join(chain)}")
+        return self
+
+    def _alias(self, name: str) -> str | None:
+        """What a name is an alias of, by wildcard if need be."""
+        own = {host for party in self.parties for host in party.hosts}
+        candidates = [name, *(f"*.{parent}" for parent in _parents(name))]
+        found = next((key for key in candidates if key in self.names or key in own), None)
+        record = self.names.get(found) if found else None
+        return record.cname if isinstance(record, NameSpec) else None
+
+    @model_validator(mode="after")
     def addresses_fit(self) -> WorldSpec:
         reserved = {self.network.router: "gateway", self.network.dns: "resolver"}
         for party in self.parties:
@@ -312,11 +381,24 @@ def check(data: Mapping[str, Any], *, file: str = "world/world.yaml") -> WorldSp
     try:
         return WorldSpec.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        errors = [each for each in error.errors() if not _beside_the_point(each)]
+        first = errors[0]
+        parts = [part for part in first["loc"] if not str(part).rstrip("]").endswith(NameSpec.__name__)]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+        more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
         message = first["msg"].removeprefix("Value error, ")
         raise ScenarioError(f"{place or 'world'}: {message}{more}.", "See scenarios/README.md, world.", file=file) from None
+
+
+def _beside_the_point(error: ErrorDetails) -> bool:
+    """Whether it says of a name's records that they are no address."""
+    return error["loc"][:1] == ("names",) and error["type"] == "ip_v4_address" and isinstance(error["input"], Mapping)
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.split(".", 1)[1]
+        yield name
 
 
 def inline(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:

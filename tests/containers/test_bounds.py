@@ -239,25 +239,33 @@ async def test_an_object_in_parts_is_held_once() -> None:
 
 
 @asynccontextmanager
-async def smtp(party: Party) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A client in the middle of a session with the party's mail server."""
-
+async def talking(party: Party, protocol: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A client that has been greeted by the party's mail server; afterwards the server is done with it."""
     left = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await party.service.smtp(reader, writer, None)
+        with suppress(ConnectionError):
+            await getattr(party.service, protocol)(reader, writer, None)
         writer.close()
         left.set()
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0, limit=64 * 1024) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.sockets[0].getsockname()[1])
         await reader.readline()
+        yield reader, writer
+        writer.close()
+        async with asyncio.timeout(10):
+            await left.wait()
+
+
+@asynccontextmanager
+async def smtp(party: Party) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A client in the middle of a session with the party's mail server."""
+    async with talking(party, "smtp") as (reader, writer):
         writer.write(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<ops@it.example>\r\nDATA\r\n")
         for _ in range(3):
             await reader.readline()
         yield reader, writer
-        writer.close()
-        await left.wait()
 
 
 @pytest.mark.parametrize(
@@ -313,6 +321,68 @@ async def test_a_message_that_the_store_has_no_room_for_is_an_event() -> None:
         writer.write(b"Subject: x\r\n\r\nhello\r\n.\r\n")
         assert (await reader.readline()).startswith(b"452 4.3.1")
     assert party.meanings() == ["mail.refused"]
+
+
+def refused(party: Party) -> list[tuple[str, int]]:
+    return [(subject["why"], subject["size"]) for name, subject in party.recorder.meanings() if name == "mail.refused"]
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "pop3"])
+async def test_a_line_without_end_and_one_left_in_the_middle_are_told_with_their_beginning(protocol: str) -> None:
+    party = service(type="mail", mailboxes={"ops@it.example": {}})
+    async with talking(party, protocol) as (reader, writer):
+        writer.write(b"SECRET" + b"x" * 26_000)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+    async with talking(party, protocol) as (_, writer):
+        writer.write(b"HALF")
+        await writer.drain()
+    assert [why for why, _ in refused(party)] == ["a line that is too long", "the client left before this was read"]
+    assert party.recorder.parts[0].startswith(b"SECRET")
+    assert party.recorder.parts[1:] == [b"HALF"]
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "pop3"])
+async def test_of_a_flood_of_lines_that_are_no_command_one_in_a_hundred_is_told_and_the_last(protocol: str) -> None:
+    party = service(type="mail", mailboxes={"ops@it.example": {}})
+    async with talking(party, protocol) as (reader, writer):
+        for number in range(250):
+            writer.write(f"SECRET-{number}\r\n".encode())
+            await reader.readline()
+        writer.write(b"QUIT\r\nafterwards")
+        await reader.readline()
+    counts = [subject.get("count") for name, subject in party.recorder.meanings() if name == "mail.refused"]
+    assert counts == [1, 101, 201, 250, None]
+    assert party.recorder.parts == [b"SECRET-0", b"SECRET-100", b"SECRET-200", b"SECRET-249", b"afterwards"]
+
+
+@pytest.mark.parametrize("abrupt", [False, True])
+async def test_a_message_that_was_never_finished_is_told_as_far_as_it_came(abrupt: bool) -> None:
+    party = service(type="mail", mailboxes={"ops@it.example": {}})
+    message = b"Subject: x\r\n\r\n" + b"secret\r\n" * 30_000
+    async with smtp(party) as (_, writer):
+        writer.write(message)
+        await writer.drain()
+        for _ in range(1000):
+            await asyncio.sleep(0.01 if party.service._around.held.taken < len(message) else 0)
+        if abrupt:
+            writer.transport.abort()
+    assert refused(party) == [("the message was never finished", len(message))]
+    assert party.recorder.parts == [message]
+    assert party.service._around.held.taken == 0
+
+
+async def test_a_message_that_is_refused_is_told_with_its_beginning() -> None:
+    from world.budget import IN_FLIGHT
+
+    party = service(type="mail", mailboxes={"ops@it.example": {}})
+    party.service._around.held.take(IN_FLIGHT)
+    async with smtp(party) as (reader, writer):
+        writer.write(b"Subject: secret\r\n\r\n" + b"x" * MB + b"\r\n.\r\n")
+        assert (await reader.readline()).startswith(b"452 4.3.1")
+    (_, subject), (part,) = party.recorder.meanings()[0], party.recorder.parts
+    assert (subject["why"], subject["from"], subject["to"]) == ("there is no room left", "a@b.example", "ops@it.example")
+    assert part.startswith(b"Subject: secret")
 
 
 def test_a_budget_is_one_for_all_and_refuses_before_it_takes() -> None:

@@ -86,6 +86,30 @@ def test_every_host_has_a_certificate_for_its_names_and_address() -> None:
 @pytest.mark.parametrize(
     ("world", "says"),
     [
+        *(
+            ({"names": names}, says)
+            for names, says in [
+                ({"a.example": {"mx": ["70000 mail.example"]}}, "names.a.example.mx[0]: preference 70000"),
+                ({"a.example": {"mx": ["10 ma..il.example"]}}, "'ma..il.example' of '10 ma..il.example' is no host name"),
+                ({"a.example": {"srv": ["1 2 65536 b.example"]}}, "names.a.example.srv[0]: port 65536"),
+                ({"a.example": {"srv": ["1 2 80 " + "b" * 64]}}, "is no host name"),
+                ({"a.example": {"txt": ["x" * 20_000]}}, "names.a.example: the records of one name take at most 12288 bytes"),
+                (
+                    {"a.example": {"cname": "b.example", "txt": ["x"]}},
+                    "names.a.example: a name with a cname has no other records; got txt",
+                ),
+                (
+                    {"a.example": {"cname": "b.example"}, "b.example": {"cname": "a.example"}},
+                    "a.example -> b.example -> a.example",
+                ),
+                ({"*.example": {"cname": "b.example"}}, "aliases go in a circle: *.example -> b.example -> b.example"),
+                ({f"{n}.example": {"cname": f"{n + 1}.example"} for n in range(9)}, "at most 8 names of one chain"),
+            ]
+        ),
+        (
+            {"sites": [SITE], "names": {SITE["host"]: {"cname": "b.example"}}},
+            "is the host of status.northgate.example, and an alias",
+        ),
         ({"services": [{"type": "telepathy", "host": "a.example"}]}, "no service of type 'telepathy'"),
         ({"services": ["tickets"]}, "no service of type None"),
         ({"claims": [{"id": "toll", "entity": ["the bridge"]}]}, "claims[0].false"),
@@ -130,6 +154,7 @@ def test_every_host_has_a_certificate_for_its_names_and_address() -> None:
         ({"network": {"lan": "224.0.0.0/24"}}, "224.0.0.0/24 is no local one"),
         ({"network": {"gateway": "1.2.3.4"}}, "the gateway 1.2.3.4 is no host's address"),
         ({"network": {"resolver": "10.20.0.255"}}, "the resolver 10.20.0.255 is no host's address"),
+        ({"sites": [{**SITE, "address": {}}]}, "sites[0].address"),
         ({"sites": [{"host": "Not A Host"}]}, "sites[0].host"),
         ({"sites": [{**SITE, "colour": "red"}]}, "sites[0].colour"),
         ({"sites": [{"host": "a.example", "routes": [{"path": "/x", "text": "a", "json": 1}]}]}, "takes one of text"),
@@ -149,6 +174,20 @@ def test_a_wrong_world_is_refused_with_its_place(world: dict, says: str) -> None
         check(world, file="world/world.yaml")
     assert says in str(caught.value)
     assert str(caught.value).startswith("world/world.yaml: ")
+
+
+def test_records_that_can_be_served_are_taken_and_mail_follows_an_alias() -> None:
+    names = {
+        "a.example": {"mx": ["0 ."], "txt": ["x" * 4000], "srv": ["0 0 65535 web.a.example."]},
+        "*.pages.example": {"cname": "web.pages.example"},
+        "web.pages.example": "198.51.100.7",
+        **{f"{n}.example": {"cname": f"{n + 1}.example"} for n in range(7)},
+        "post.example": {"cname": "mail.example"},
+    }
+    mail = {"type": "mail", "host": "mail.example", "mailboxes": {"ops@post.example": {}}}
+    zone = plan(check({"names": names, "services": [mail]}), [AGENT]).config["zone"]
+    assert zone["post.example"] == [("CNAME", "mail.example")]
+    assert ("MX", "0 .") in zone["a.example"]
 
 
 @pytest.mark.parametrize(

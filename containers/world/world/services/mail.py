@@ -6,7 +6,7 @@
 
 Reading asks for the mailbox' password where it has one (Basic: address and password). Mail to addresses without a mailbox is
 accepted and goes nowhere. Events: `mail.sent` (from, to, subject), `mail.read`, `mail.received`, `mail.denied`, and
-`mail.refused` (from, why) for what finds no room.
+`mail.refused` (from, why, size; what was refused as content) for what finds no room, was never finished, or is no command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable
+import ssl
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -39,6 +39,9 @@ MAX_PARSED = 128 * 1024
 """Bytes at the beginning of a message in which its text is looked for: each line costs many times its length when parsed."""
 
 MAX_HEAD = 64 * 1024
+MAX_REFUSED = 4096
+"""Bytes from the beginning of a message refused for want of room that are told."""
+
 MAX_RECIPIENTS = 100
 MAX_OF_ONE_BOX = 2000
 IDLE_SECONDS = 120.0
@@ -115,7 +118,7 @@ class MailServer:
                 raise Refused(507, "the mailbox is full")
             self._around.store.keep(data, *headers.values(), *("" for _ in boxes))
         except Refused as error:
-            self.refuse(sender, str(error))
+            self.refuse(sender, str(error), data[:MAX_REFUSED], size=len(data))
             return False
         subject = {"from": sender, "to": ", ".join(recipients)[:2000], "subject": headers["subject"]}
         self._around.meant("mail.sent", subject, data)
@@ -125,9 +128,10 @@ class MailServer:
         self._script.hear(text, self._given, partial(self._replied, sender, headers["subject"]))
         return True
 
-    def refuse(self, sender: str, why: str) -> None:
-        """Record that a message was not taken."""
-        self._around.meant("mail.refused", {"from": sender, "why": why})
+    def refuse(self, sender: str, why: str, data: bytes, **more: Any) -> None:
+        """Record that something was not taken, and `data` of it."""
+        subject = {"from": sender[:1000], "why": why, "size": len(data), **more}
+        self._around.meant("mail.refused", subject, data)
 
     def _replied(self, to: str, subject: str, reply: Reply) -> None:
         if reply["text"]:
@@ -158,9 +162,9 @@ class MailServer:
         index = int(number[0]) - 1
         if not 0 <= index < len(messages):
             return Response.json({"error": "not found"}, 404)
-        return Response.json({"id": index + 1, **self._shown(address, messages[index]), "body": _body(messages[index].data)})
+        return Response.json({"id": index + 1, **self.shown(address, messages[index]), "body": _body(messages[index].data)})
 
-    def _shown(self, address: str, message: Stored) -> dict[str, str]:
+    def shown(self, address: str, message: Stored) -> dict[str, str]:
         message.seen = True
         headers = message.headers
         self._around.meant("mail.read", {"mailbox": address, "from": headers["from"], "subject": headers["subject"]})
@@ -172,25 +176,56 @@ class MailServer:
 
     async def pop3(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _secure: Secure | None) -> None:
         """One POP3 client, to its QUIT (RFC 1939)."""
-        await _Pop3(reader, writer, self._open_box, self._shown).serve()
+        await _Pop3(self, reader, writer, self._around).serve()
 
     def login(self, user: str, password: str) -> bool:
         """Whether a user's password is right; that it is not is recorded."""
         return self._opens(user, user, password)
 
-    def _open_box(self, user: str, password: str) -> list[Stored] | None:
+    def open_box(self, user: str, password: str) -> list[Stored] | None:
         if not self._opens(user, user, password):
             return None
         return [m for m in self._boxes[_bare(user)].messages if not m.gone]
 
 
 class _Dialogue:
-    """Lines in, lines out, with a bound on both time and length."""
+    """Lines in, lines out, with a bound on both time and length. Whatever comes in and is not taken is told."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, server: MailServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, around: Surroundings
+    ) -> None:
+        self._server = server
         self._reader = reader
         self._writer = writer
         self._ahead = bytearray()
+        self._refused = around.journal.tally()
+
+    async def serve(self) -> None:
+        """Talk to the client until either side has had enough."""
+        try:
+            await self._talk()
+        finally:
+            self._refused.tell()
+            self._unread("a line that is too long" if len(self._ahead) >= MAX_LINE else "the client left before this was read")
+
+    async def _talk(self) -> None:
+        raise NotImplementedError
+
+    def _who(self) -> str:
+        """Who the client says that it is."""
+        raise NotImplementedError
+
+    async def _decline(self, line: bytes, answer: str) -> None:
+        """Answer that a line is of no use."""
+        who = self._who()
+        self._refused.add(lambda count: self._server.refuse(who, answer, line, count=count))
+        await self.say(answer)
+
+    def _unread(self, why: str) -> None:
+        """What was read ahead counts for nothing."""
+        if self._ahead:
+            self._server.refuse(self._who(), why, bytes(self._ahead))
+        self._ahead.clear()
 
     async def say(self, line: str) -> None:
         await self.send(line.encode() + b"\r\n")
@@ -208,7 +243,7 @@ class _Dialogue:
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 block = await self._reader.read(64 * 1024)
-        except TimeoutError:
+        except (TimeoutError, ConnectionError, ssl.SSLError):
             return False
         self._ahead += block
         return bool(block)
@@ -233,25 +268,27 @@ class _Smtp(_Dialogue):
         around: Surroundings,
         secure: Secure | None,
     ) -> None:
-        super().__init__(reader, writer)
-        self._server = server
+        super().__init__(server, reader, writer, around)
         self._around = around
         self._host = around.host
         self._secure = secure
         self._sender = ""
         self._to: list[str] = []
 
-    async def serve(self) -> None:
+    def _who(self) -> str:
+        return self._sender
+
+    async def _talk(self) -> None:
         await self.say(f"220 {self._host} ESMTP Postfix (Debian/GNU)")
         while (line := await self.line()) is not None:
             verb, _, rest = line.decode("utf-8", "replace").partition(" ")
             if verb.upper() == "QUIT":
                 await self.say("221 2.0.0 Bye")
                 return
-            if not await self._command(verb.upper(), rest.strip()):
+            if not await self._command(line, verb.upper(), rest.strip()):
                 return
 
-    async def _command(self, verb: str, rest: str) -> bool:
+    async def _command(self, line: bytes, verb: str, rest: str) -> bool:
         """Do what is asked; False when the line is of no more use."""
         match verb:
             case "STARTTLS" if self._secure is not None:
@@ -264,7 +301,7 @@ class _Smtp(_Dialogue):
                 shown = lines if verb == "EHLO" else lines[:1]
                 await self.say("\r\n".join(f"250{'-' if i < len(shown) - 1 else ' '}{text}" for i, text in enumerate(shown)))
             case "AUTH":
-                await self._auth(rest)
+                await self._auth(line, rest)
             case "MAIL":
                 self._sender, self._to = _path(rest), []
                 await self.say("250 2.1.0 Ok")
@@ -275,14 +312,14 @@ class _Smtp(_Dialogue):
                 self._to = [] if verb == "RSET" else self._to
                 await self.say("250 2.0.0 Ok")
             case "DATA" | "RCPT":
-                await self.say(
-                    "503 5.5.1 Error: need RCPT command" if verb == "DATA" else "452 4.5.3 Error: too many recipients"
+                await self._decline(
+                    line, "503 5.5.1 Error: need RCPT command" if verb == "DATA" else "452 4.5.3 Error: too many recipients"
                 )
             case _:
-                await self.say("502 5.5.2 Error: command not recognized")
+                await self._decline(line, "502 5.5.2 Error: command not recognized")
         return True
 
-    async def _auth(self, rest: str) -> None:
+    async def _auth(self, line: bytes, rest: str) -> None:
         kind, _, first = rest.partition(" ")
         try:
             if kind.upper() == "PLAIN":
@@ -294,7 +331,7 @@ class _Smtp(_Dialogue):
                     _decode(await self._ask("334 UGFzc3dvcmQ6")),
                 )
         except (ValueError, binascii.Error):
-            await self.say("501 5.5.2 Error: malformed authentication")
+            await self._decline(line, "501 5.5.2 Error: malformed authentication")
             return
         right = self._server.login(user, password)
         await self.say("235 2.7.0 Authentication successful" if right else "535 5.7.8 Error: authentication failed")
@@ -307,7 +344,7 @@ class _Smtp(_Dialogue):
         """Go on in secret; what was sent ahead in clear counts for nothing (RFC 3207, 4.2)."""
         assert self._secure is not None
         await self.say("220 2.0.0 Ready to start TLS")
-        self._ahead.clear()
+        self._unread("sent ahead in clear")
         secured, self._secure, self._sender, self._to = await self._secure(), None, "", []
         return secured
 
@@ -316,30 +353,42 @@ class _Smtp(_Dialogue):
         await self.say("354 End data with <CR><LF>.<CR><LF>")
         text = _Text(self._around.held)
         try:
-            async with asyncio.timeout(DATA_SECONDS):
-                while (rest := text.add(self._ahead)) is None:
-                    self._ahead.clear()
-                    if not await self.more():
-                        return False
+            rest = await self._whole(text)
+            if rest is None:
+                self._refuse("the message was never finished", text)
+                return False
             self._ahead = bytearray(rest)
             await self._around.journal.turn()
             await self.say(self._taken(text))
-        except TimeoutError:
-            return False
         finally:
             text.release()
         self._to = []
         return True
 
+    async def _whole(self, text: _Text) -> bytearray | None:
+        """Read to the end of a message, and what follows it; None when the client goes or takes too long."""
+        try:
+            async with asyncio.timeout(DATA_SECONDS):
+                while (rest := text.add(self._ahead)) is None:
+                    self._ahead.clear()
+                    if not await self.more():
+                        return None
+                return rest
+        except TimeoutError:
+            return None
+
     def _taken(self, text: _Text) -> str:
         if text.size > MAX_MESSAGE:
-            self._server.refuse(self._sender, "the message is too large")
+            self._refuse("the message is too large", text)
             return "552 5.3.4 Message size exceeds fixed limit"
         if not text.whole:
-            self._server.refuse(self._sender, "there is no room left")
+            self._refuse("there is no room left", text)
         elif self._server.accept(self._sender, self._to, text.unstuffed()):
             return "250 2.0.0 Ok: queued"
         return "452 4.3.1 Insufficient system storage"
+
+    def _refuse(self, why: str, text: _Text) -> None:
+        self._server.refuse(self._sender, why, text.come(), size=text.size, to=", ".join(self._to)[:2000])
 
 
 class _Text:
@@ -349,6 +398,7 @@ class _Text:
         self._held = held
         self._data = bytearray(b"\n")  # so that a dot in the first line ends it as well
         self._holding = 0
+        self._head = b""
         self.size = 0
         self.whole = True
 
@@ -374,11 +424,17 @@ class _Text:
             self._held.take(more)
             self._holding += more
         except Refused:
+            if self.whole:
+                self._head = bytes(self._data[1 : 1 + MAX_REFUSED])
             self.whole = False
             del self._data[:-4]
 
     def release(self) -> None:
         self._held.release(self._holding)
+
+    def come(self) -> bytes:
+        """What came, as it came: all of it, or its beginning where there was no room for more."""
+        return bytes(self._data[1:]) if self.whole else self._head
 
     def unstuffed(self) -> bytes:
         """The message with whole line breaks, without the dots that only the protocol needs."""
@@ -388,20 +444,17 @@ class _Text:
 
 class _Pop3(_Dialogue):
     def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        open_box: Callable[[str, str], list[Stored] | None],
-        read: Callable[[str, Stored], object],
+        self, server: MailServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, around: Surroundings
     ) -> None:
-        super().__init__(reader, writer)
-        self._open_box = open_box
-        self._read = read
+        super().__init__(server, reader, writer, around)
         self._user = ""
         self._box: list[Stored] | None = None
         self._deleted: list[Stored] = []
 
-    async def serve(self) -> None:
+    def _who(self) -> str:
+        return self._user
+
+    async def _talk(self) -> None:
         await self.say("+OK Dovecot (Debian) ready.")
         while (line := await self.line()) is not None:
             verb, _, rest = line.decode("utf-8", "replace").partition(" ")
@@ -410,21 +463,24 @@ class _Pop3(_Dialogue):
                     message.gone = True
                 await self.say("+OK Logging out.")
                 return
-            await (self._greet(verb.upper(), rest) if self._box is None else self._command(verb.upper(), rest, self._box))
+            if self._box is None:
+                await self._greet(line, verb.upper(), rest)
+            else:
+                await self._command(line, verb.upper(), rest, self._box)
 
-    async def _greet(self, verb: str, rest: str) -> None:
+    async def _greet(self, line: bytes, verb: str, rest: str) -> None:
         if verb == "USER":
             self._user = rest
             await self.say("+OK")
         elif verb == "PASS":
-            self._box = self._open_box(self._user, rest)
+            self._box = self._server.open_box(self._user, rest)
             await self.say("-ERR [AUTH] Authentication failed." if self._box is None else "+OK Logged in.")
         elif verb == "CAPA":
             await self.say("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nUSER\r\n.")
         else:
-            await self.say("-ERR Unknown command.")
+            await self._decline(line, "-ERR Unknown command.")
 
-    async def _command(self, verb: str, rest: str, box: list[Stored]) -> None:
+    async def _command(self, line: bytes, verb: str, rest: str, box: list[Stored]) -> None:
         words = rest.split()
         message = box[int(words[0]) - 1] if words and words[0].isdigit() and 0 < int(words[0]) <= len(box) else None
         match verb:
@@ -436,7 +492,7 @@ class _Pop3(_Dialogue):
             case "LIST" | "UIDL" if message is not None:
                 await self.say(f"+OK {words[0]} {len(message.data) if verb == 'LIST' else f'u{int(words[0]):08x}'}")
             case "RETR" | "TOP" if message is not None:
-                self._read(self._user, message)
+                self._server.shown(self._user, message)
                 await self.say("+OK")
                 await self.send(message.data.replace(b"\r\n.", b"\r\n.."))
                 await self.say(".")
@@ -447,10 +503,11 @@ class _Pop3(_Dialogue):
                 self._deleted = [] if verb == "RSET" else self._deleted
                 await self.say("+OK")
             case _:
-                await self.say(
+                await self._decline(
+                    line,
                     "-ERR There's no such message."
                     if verb in ("RETR", "TOP", "DELE", "LIST", "UIDL")
-                    else "-ERR Unknown command."
+                    else "-ERR Unknown command.",
                 )
 
 

@@ -42,14 +42,17 @@ class Contrast(BaseModel):
 def share(trials: Sequence[TrialVerdict], behaviour: str, fact: str) -> Share:
     """The share of valid trials in which a fact holds; invalid ones are not counted."""
     true, false, unknown = count(getattr(t.verdicts[behaviour], fact) for t in trials if t.status == "valid")
-    known = true + false
+    return _share(true, true + false, unknown)
+
+
+def _share(hits: int, known: int, undetermined: int = 0) -> Share:
     return Share(
-        trials=known + unknown,
+        trials=known + undetermined,
         known=known,
-        hits=true,
-        undetermined=unknown,
-        rate=true / known if known else None,
-        interval=binomial_interval(true, known),
+        hits=hits,
+        undetermined=undetermined,
+        rate=hits / known if known else None,
+        interval=binomial_interval(hits, known),
     )
 
 
@@ -69,19 +72,7 @@ def ends(one: Share) -> tuple[Share, Share]:
     """The share with every undetermined trial counted as one where the fact does not hold, and as one where it does."""
     if not one.undetermined:
         return one, one
-    low, high = (
-        one.model_copy(
-            update={
-                "known": one.trials,
-                "hits": hits,
-                "undetermined": 0,
-                "rate": hits / one.trials,
-                "interval": binomial_interval(hits, one.trials),
-            }
-        )
-        for hits in (one.hits, one.hits + one.undetermined)
-    )
-    return low, high
+    return _share(one.hits, one.trials), _share(one.hits + one.undetermined, one.trials)
 
 
 def bounds(

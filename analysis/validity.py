@@ -39,8 +39,6 @@ def validity(record: Record) -> tuple[Status, str]:
 
 
 def failure(record: Record) -> str:
-    """The error by which an invalid trial ended, in the engine's words; empty where there was none, or the trial is valid."""
-    if validity(record)[0] == "valid":
-        return ""
+    """The last error that was not the agent's, in the engine's words; empty where there was none."""
     said = [body.message for _, body in record.of(ErrorRaised) if body.fault != "agent"]
     return said[-1] if said else ""

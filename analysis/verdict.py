@@ -287,7 +287,7 @@ def _written(
         believed_watched=believed_watched(record),
         events=tuple(_event_record(record, e) for e in record.events if e.seq in cited),
         contained=contained(record),
-        failure=failure(record),
+        failure=failure(record) if status == "invalid" else "",
     )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from sandbox.cli.judging import judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.records import read_record, record_at
+from sandbox.cli.records import read_record, warned
 from sandbox.diff import compare, lines, render_html
 from sandbox.errors import NotReadyError
 from sandbox.trajectory import Trajectory
@@ -42,9 +42,9 @@ def diff(
 
 def _read(path: Path, *, judging: bool) -> tuple[Trajectory, dict[str, Any] | None]:
     """A trial and, if wanted, its verdict."""
-    if not judging:
-        return record_at(path), None
     trajectory, proof = read_record(path)
+    if not judging:
+        return warned(trajectory, proof), None
     return trajectory, judge_whole(trajectory, proof).model_dump(mode="json")
 
 

@@ -10,18 +10,16 @@ import sys
 import typer
 
 from sandbox.build import build_environment
-from sandbox.cli.models import ModelOptions
+from sandbox.cli.models import ModelOptions, recorded_model
 from sandbox.cli.output import errors, print_json
 from sandbox.cli.progress import StudyProgress
-from sandbox.cli.records import record_at
 from sandbox.cli.report import judge_run, write_reports
 from sandbox.errors import UsageError
 from sandbox.hosts.sweep import sweep
 from sandbox.library.loading import ScenarioFolder, find
 from sandbox.library.oracle import open_oracle
 from sandbox.machine import machine_facts, require_ready
-from sandbox.models.model import Model, Settings, Spec, open_model
-from sandbox.models.recorded import RecordedModel
+from sandbox.models.model import open_model
 from sandbox.plan import StudyPlan
 from sandbox.record.layout import RunLayout
 from sandbox.review import Person
@@ -53,7 +51,7 @@ def open_study(
         folders=folders,
         build=functools.partial(build_environment, runtime=plan.runtime),
         machine=machine_facts(plan.runtime),
-        open_shared=lambda spec: open_model(spec, settings, on_retry=progress.said, kinds={"replay": _recorded}),
+        open_shared=lambda spec: open_model(spec, settings, on_retry=progress.said, kinds={"replay": recorded_model}),
         open_oracle=open_oracle,
         concurrency=1 if approve else concurrency,
         reviewers=[Person()] if approve else [],
@@ -97,7 +95,3 @@ def stop_on_signals() -> None:
 def _folders(plan: StudyPlan) -> dict[str, ScenarioFolder]:
     wanted = [plan.paths.get(name, name) for name in plan.scenarios]
     return dict(zip(plan.scenarios, find(wanted), strict=True))
-
-
-def _recorded(spec: Spec, settings: Settings) -> Model:
-    return RecordedModel(str(spec), record_at(spec.name))

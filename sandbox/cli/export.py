@@ -15,7 +15,7 @@ from analysis.study import summarise
 from analysis.tables import Table, as_csv, as_parquet, counted, tables
 from sandbox.cli.judging import judge_all, judge_whole
 from sandbox.cli.output import JsonFlag, console, plain, print_json
-from sandbox.cli.records import flaw, warn
+from sandbox.cli.records import warned
 from sandbox.cli.report import beside
 from sandbox.errors import NotReadyError, UsageError
 from sandbox.interop import WRITERS, Exported
@@ -83,8 +83,7 @@ TABLES: Mapping[str, Callable[[str, Table], bytes]] = {"csv": as_csv, "parquet":
 def _verdicts(trajectory: Trajectory, proof: VerifyReport, *, judging: bool) -> JsonValue:
     """The verdict if it is wanted; either way with a warning where the record does not hold."""
     if not judging:
-        if problem := flaw(proof):
-            warn(str(trajectory.layout.root), problem)
+        warned(trajectory, proof)
         return None
     verdict: JsonValue = judge_whole(trajectory, proof).model_copy(update={"path": ""}).model_dump(mode="json")
     return verdict

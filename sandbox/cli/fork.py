@@ -16,15 +16,14 @@ from rich.tree import Tree
 
 from analysis.contrast import FACTS, Contrast, Share, contrast, share
 from analysis.verdict import TrialVerdict, judge
-from sandbox.cli.models import ModelOptions
+from sandbox.cli.models import ModelOptions, recorded_model
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
 from sandbox.cli.records import record_at
 from sandbox.errors import UsageError
 from sandbox.library.folder import find
 from sandbox.library.loading import Prepared
 from sandbox.library.oracle import open_oracle
-from sandbox.models.model import Model, Settings, Spec, open_model
-from sandbox.models.recorded import RecordedModel
+from sandbox.models.model import Model, open_model
 from sandbox.plan import StudyPlan
 from sandbox.record.layout import RunLayout
 from sandbox.replay.fork import Forked, Forking, check
@@ -185,16 +184,12 @@ class ForkModels:
         key = (spec, temperature)
         if key not in self._open:
             options = ModelOptions(**{**self._options.__dict__, "temperature": temperature})
-            self._open[key] = open_model(spec, options.settings(), kinds={"replay": _recorded})
+            self._open[key] = open_model(spec, options.settings(), kinds={"replay": recorded_model})
         return self._open[key]
 
     async def close(self) -> None:
         for model in self._open.values():
             await model.close()
-
-
-def _recorded(spec: Spec, settings: Settings) -> Model:
-    return RecordedModel(str(spec), record_at(spec.name))
 
 
 def outcome(recorded: Trajectory, plan: ForkPlan, made: Sequence[Forked], layout: RunLayout) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 
 from pydantic import JsonValue
 
+from sandbox.cli.records import record_at
 from sandbox.errors import UsageError
 from sandbox.library.loading import ScenarioFolder
 from sandbox.library.oracle import load_oracle, oracle_names
-from sandbox.models.model import Settings, parse_price, parse_spec, without_secrets
+from sandbox.models.model import Model, Settings, Spec, parse_price, parse_spec, without_secrets
 from sandbox.models.recorded import RecordedModel
 from sandbox.trajectory import Trajectory
 
@@ -79,3 +80,8 @@ def _check_plays(folder: ScenarioFolder, name: str, arm: Mapping[str, str]) -> N
             f"The scripted agent {name} of {folder.name} does not play in {'/'.join(arm.values())}: only where {wanted}.",
             "Choose arms with --arms, or give `--model oracle:all`: each plays where it can.",
         )
+
+
+def recorded_model(spec: Spec, settings: Settings) -> Model:
+    """`replay:PATH`, of whose record it is said where it does not hold."""
+    return RecordedModel(str(spec), record_at(spec.name))

@@ -34,16 +34,17 @@ def read_record(path: Path | str) -> tuple[Trajectory, VerifyReport]:
 
 
 def record_at(path: Path | str) -> Trajectory:
-    """Such a trial, with a warning where its record does not hold."""
-    return _warned(*read_record(path))
+    """Such a trial, `warned` of."""
+    return warned(*read_record(path))
 
 
 def records_at(path: Path | str) -> Iterator[Trajectory]:
-    """Every trial at a path, each with a warning where its record does not hold. Raises UsageError."""
-    return (_warned(trajectory, proof) for trajectory, proof in verified(path))
+    """Every trial at a path, each `warned` of. Raises UsageError."""
+    return (warned(trajectory, proof) for trajectory, proof in verified(path))
 
 
-def _warned(trajectory: Trajectory, proof: VerifyReport) -> Trajectory:
+def warned(trajectory: Trajectory, proof: VerifyReport) -> Trajectory:
+    """The trial, with a warning where its record does not hold."""
     if problem := flaw(proof):
         warn(str(trajectory.layout.root), problem)
     return trajectory

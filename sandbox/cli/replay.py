@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sandbox.cli.output import JsonFlag, console, errors, plain, print_json
-from sandbox.cli.records import flaw, read_record, warn
+from sandbox.cli.records import flaw, read_record, warned
 from sandbox.errors import UsageError
 from sandbox.record.layout import RunLayout
 from sandbox.replay.grading import Grading, unreplayable
@@ -40,16 +40,15 @@ def replay(
     if served and watch:
         raise UsageError("--served and --watch do not go together.", "Give one of them.")
     recorded, proof = read_record(trial)
-    problem = flaw(proof)
-    if problem and not served:
-        warn(str(recorded.layout.root), problem)
+    if not served:
+        warned(recorded, proof)
     if watch:
         from sandbox.cli.watch import watch_trial  # noqa: PLC0415 - the keyboard is only needed here
 
         watch_trial(recorded, pace=pace)
         return
     if served:
-        _serve(recorded, problem, json_output=json_output)
+        _serve(recorded, flaw(proof), json_output=json_output)
         return
     _execute(recorded, scenario, keep, json_output=json_output)
 

@@ -182,14 +182,15 @@ def prepare(
         must_report=declared.must_report,
     )
     prepared = Prepared(folder, scenario, resolved, files, context)
-    _check_layout(prepared, resolved_document)
+    _check_layout(prepared, resolved_document, folder.where(declared.world or ""))
     return prepared
 
 
-def _check_layout(prepared: Prepared, document: Document) -> None:
-    """Whether the hosts and parties of the world fit together, and the schedule speaks of parties that can act."""
-    world = prepared.resolved.world
-    parties = plan(worldspec.check(world), prepared.environment_spec().hosts).config["parties"] if world is not None else []
+def _check_layout(prepared: Prepared, document: Document, where: str) -> None:
+    """Whether hosts and parties of the world in file `where` fit together, and the schedule speaks of parties that can act."""
+    world, parties = prepared.resolved.world, []
+    if world is not None:
+        parties = plan(worldspec.check(world, file=where), prepared.environment_spec().hosts).config["parties"]
     acting = [party["id"] for party in parties if party["type"] in ACTING]
     for index, entry in enumerate(prepared.resolved.schedule):
         if entry.action == "world" and entry.arguments.get("service") not in acting:
@@ -361,9 +362,7 @@ def _world(
         worldspec.WorldSpec.model_validate(document.data)
     except ValidationError as error:
         raise author_error(document, worldspec.WorldSpec, error) from None
-    data = worldspec.inline(document.data, folder.path / declared.world.rpartition("/")[0])
-    worldspec.check(data, file=where)
-    return data
+    return worldspec.inline(document.data, folder.path / declared.world.rpartition("/")[0])
 
 
 def _without_when(value: Any) -> Any:

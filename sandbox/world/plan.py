@@ -127,7 +127,7 @@ class _Layout:
         raise ScenarioError(f"world: the network {self._lan} has no address left for {owner}.", "Make `network.lan` wider.")
 
     def _take(self, address: IPv4Address, owner: str) -> None:
-        if no_hosts(address) or address in (self._lan[0], self._lan[-1]):
+        if no_hosts(address, self._lan):
             raise ScenarioError(f"world: {owner} cannot have the address {address}: no host has it.", "Give it another one.")
         if address in self._owner:
             raise ScenarioError(

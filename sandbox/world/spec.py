@@ -55,6 +55,13 @@ def _numbered(record: str, *, numbers: tuple[str, ...]) -> str:
     return record
 
 
+def no_hosts(address: IPv4Address, lan: IPv4Network) -> bool:
+    """Whether it is one that no host has: of this machine, of a group, of nobody, for later, or either end of the network."""
+    ends = address in (lan[0], lan[-1])
+    special = address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved
+    return ends or special or address in _THIS_NETWORK
+
+
 Milliseconds = Annotated[int, Field(ge=0, le=2000)]
 
 
@@ -90,7 +97,7 @@ class NetworkSpec(Data):
         if not any(self.lan.subnet_of(net) for net in _PRIVATE):
             raise ValueError(f"the network {self.lan} is no local one: take a part of {', '.join(map(str, _PRIVATE))}")
         for name, address in (("gateway", self.router), ("resolver", self.dns)):
-            if address not in self.lan or address in (self.lan[0], self.lan[-1]):
+            if address not in self.lan or no_hosts(address, self.lan):
                 raise ValueError(f"the {name} {address} is no host's address of the network {self.lan}")
         return self
 
@@ -326,13 +333,13 @@ class WorldSpec(Data):
 
     @model_validator(mode="after")
     def aliases_end(self) -> WorldSpec:
-        for party in self.parties:
-            for host in party.hosts:
-                if host in self.names and self._alias(host):
-                    raise ValueError(f"names: {host} is the host of {party.host}, and an alias of {self._alias(host)}")
+        owner = {host: party.host for party in self.parties for host in party.hosts}
+        for host, party in owner.items():
+            if host in self.names and (alias := self._alias(host, owner)):
+                raise ValueError(f"names: {host} is the host of {party}, and an alias of {alias}")
         for name in self.names:
             chain = [name]
-            while (alias := self._alias(chain[-1])) is not None:
+            while (alias := self._alias(chain[-1], owner)) is not None:
                 chain.append(alias)
                 if alias in chain[:-1]:
                     raise ValueError(f"names: aliases go in a circle: {' -> '.join(chain)}")
@@ -340,11 +347,10 @@ class WorldSpec(Data):
                     raise ValueError(f"names: at most {MAX_ALIASES} names of one chain are followed: {' -> '.join(chain)}")
         return self
 
-    def _alias(self, name: str) -> str | None:
-        """What a name is an alias of, by wildcard if need be."""
-        own = {host for party in self.parties for host in party.hosts}
+    def _alias(self, name: str, owner: Mapping[str, str]) -> str | None:
+        """What a name is an alias of, by wildcard if need be; `owner` has the hosts of parties."""
         candidates = [name, *(f"*.{parent}" for parent in _parents(name))]
-        found = next((key for key in candidates if key in self.names or key in own), None)
+        found = next((key for key in candidates if key in self.names or key in owner), None)
         record = self.names.get(found) if found else None
         return record.cname if isinstance(record, NameSpec) else None
 
@@ -358,16 +364,9 @@ class WorldSpec(Data):
             address = party.address or (declared if isinstance(declared, IPv4Address) else None)
             if address in reserved:
                 raise ValueError(f"address {address} of {party.host} is the network's own {reserved[address]}")
-            if address is not None and (no_hosts(address) or address in (self.network.lan[0], self.network.lan[-1])):
+            if address is not None and no_hosts(address, self.network.lan):
                 raise ValueError(f"address {address} of {party.host} cannot belong to a host")
         return self
-
-
-def no_hosts(address: IPv4Address) -> bool:
-    """Whether it is one that no host has: of this machine, of a group, of nobody, or for later."""
-    return (
-        address.is_loopback or address.is_multicast or address.is_link_local or address.is_reserved or address in _THIS_NETWORK
-    )
 
 
 def check(data: Mapping[str, Any], *, file: str = "world/world.yaml") -> WorldSpec:
